@@ -1,0 +1,1 @@
+"""The session: messages, the state machine and the thread that drives it."""

@@ -1,0 +1,202 @@
+"""What a session tells its display: one frozen value per thing that happened.
+
+Every view (live, plain, JSON lines) receives the same events in the same order and holds no opinion.
+Times are seconds; `at` style fields are absent because the display stamps what it writes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from devloop.plan.model import Action, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The first event: what is watched and with which engine (None: predictions only)."""
+
+    version: str
+    project: str
+    dockerfile: str
+    context: str
+    target: str | None
+    engine: str | None
+    config: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMissing:
+    """No engine answers: devloop goes on watching and predicting, and says what it cannot do."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """The tree is watched from now on; `seconds` is the time since the command started."""
+
+    files: int
+    directories: int
+    polling: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A batch became a plan. `saved` are the paths as the user knows them; `first` marks the initial build."""
+
+    plan: Plan
+    saved: tuple[str, ...]
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStarted:
+    """The builder was started; `steps` is how many steps the target has."""
+
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step began to run: `label` as BuildKit prints it (`web 5/6`)."""
+
+    label: str
+    line: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """One line that the running step printed."""
+
+    label: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step ended, with what it cost."""
+
+    label: str
+    line: int | None
+    text: str
+    status: Literal["cached", "run", "failed", "canceled"]
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFinished:
+    """The build is over. `cached` and `ran` count steps; a failure names its step and its last log lines."""
+
+    status: Literal["ok", "failed", "canceled"]
+    seconds: float
+    cached: int
+    ran: int
+    error: str | None = None
+    failed_line: int | None = None
+    failed_text: str | None = None
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionMissed:
+    """The engine did something else than was predicted: stored, shown once."""
+
+    line: int
+    text: str
+    predicted: str
+    observed: str
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Paths saved while something was in flight; `decision` says what becomes of the build."""
+
+    saved: tuple[str, ...]
+    decision: Literal["build-canceled", "build-continues", "waits"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The container runs the newest version; `since_save` counts from the first event of the batch."""
+
+    action: Action
+    container: str
+    urls: tuple[str, ...]
+    how: str
+    seconds: float
+    since_save: float | None
+    stop_seconds: float | None = None
+    healthy_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeployFailed:
+    """The new container did not come up: its exit code, its last lines, and what serves now."""
+
+    message: str
+    exit_code: int | None
+    log_tail: tuple[str, ...]
+    rolled_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLog:
+    """One line of the application."""
+
+    stream: Literal["stdout", "stderr"]
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerExited:
+    """The application ended by itself or was ended by somebody else."""
+
+    container: str
+    exit_code: int | None
+    log_tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that the user can mend; `rendered` holds the source line with its caret where there is one.
+
+    `severity` "note" is information that needs no action.
+    """
+
+    kind: Literal["dockerfile", "ignore-file", "config", "engine", "state", "watch", "file"]
+    message: str
+    rendered: str = ""
+    hint: str = ""
+    severity: Literal["error", "note"] = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The last event: what was removed and what was left."""
+
+    message: str
+
+
+Event = (
+    SessionStarted
+    | EngineMissing
+    | Watching
+    | Planned
+    | BuildStarted
+    | StepStarted
+    | StepLog
+    | StepFinished
+    | BuildFinished
+    | PredictionMissed
+    | Queued
+    | Deployed
+    | DeployFailed
+    | ContainerLog
+    | ContainerExited
+    | Problem
+    | Stopped
+)

@@ -1,0 +1,97 @@
+"""What devloop decided about one target, as a value that can be shown, stored and compared."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["cached", "run", "unknown"]
+Action = Literal["none", "sync", "sync+restart", "rebuild", "restart"]
+ChangeKind = Literal["added", "modified", "removed", "metadata"]
+SecondsFrom = Literal["measured", "estimate"]
+
+
+@dataclass(frozen=True, slots=True)
+class PathChange:
+    """A context path whose content, kind or mode differs from what was built last."""
+
+    path: str
+    kind: ChangeKind
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a step runs: `text` is the sentence, the rest its parts where they apply."""
+
+    text: str
+    rule: Literal[
+        "content", "instruction", "base", "argument", "environment", "stage", "ignore", "no-cache", "never-built",
+        "dynamic", "directory-mode", "missing", "contradiction",
+    ]  # fmt: skip
+    path: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of the target with its prediction and its price.
+
+    `ordinal` counts within the stage as BuildKit's progress does; `line` is the first line in the
+    Dockerfile; `seconds` is what the step costs when it runs, whether or not it will.
+    """
+
+    stage: str
+    ordinal: int
+    line: int
+    instruction: str
+    text: str
+    status: Status
+    cause: Cause | None = None
+    kind: str | None = None
+    expensive: bool = False
+    seconds: float | None = None
+    seconds_from: SecondsFrom | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """An expensive step that is about to run again, in words that need no manual.
+
+    `code` is stable and can be silenced in the configuration.
+    """
+
+    code: str
+    line: int
+    instruction: str
+    text: str
+    seconds: float | None
+    seconds_from: SecondsFrom | None
+    note: str
+    why: str
+    way_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer for one target: what runs again, what it costs, and what is done about it.
+
+    `seconds` is the expected time of the whole action; None where nothing is known. `config_changed`
+    says that the image's configuration differs although every step is cached.
+    """
+
+    name: str
+    dockerfile: str
+    context: str
+    changes: tuple[PathChange, ...]
+    steps: tuple[PlannedStep, ...]
+    earliest: PlannedStep | None
+    seconds: float | None
+    action: Action
+    reason: str
+    warnings: tuple[Warned, ...] = ()
+    config_changed: bool = False
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> tuple[PlannedStep, ...]:
+        """The steps that run again, or may."""
+        return tuple(step for step in self.steps if step.status != "cached")

@@ -1,0 +1,1 @@
+"""Views of one stream of events: live, plain lines, JSON lines."""

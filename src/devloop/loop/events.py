@@ -43,7 +43,10 @@ class Watching:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A batch became a plan. `saved` are the paths as the user knows them; `first` marks the initial build."""
+    """A batch became a plan. `saved` are the paths as the user knows them.
+
+    `first` marks the initial build.
+    """
 
     plan: Plan
     saved: tuple[str, ...]

@@ -7,6 +7,21 @@ Status = Literal["cached", "run", "unknown"]
 Action = Literal["none", "sync", "sync+restart", "rebuild", "restart"]
 ChangeKind = Literal["added", "modified", "removed", "metadata"]
 SecondsFrom = Literal["measured", "estimate"]
+Rule = Literal[
+    "content",
+    "instruction",
+    "base",
+    "argument",
+    "environment",
+    "stage",
+    "ignore",
+    "no-cache",
+    "never-built",
+    "dynamic",
+    "directory-mode",
+    "missing",
+    "contradiction",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +37,7 @@ class Cause:
     """Why a step runs: `text` is the sentence, the rest its parts where they apply."""
 
     text: str
-    rule: Literal[
-        "content", "instruction", "base", "argument", "environment", "stage", "ignore", "no-cache", "never-built",
-        "dynamic", "directory-mode", "missing", "contradiction",
-    ]  # fmt: skip
+    rule: Rule
     path: str | None = None
     line: int | None = None
 

@@ -1,0 +1,1 @@
+"""File events to batches: what changed, and when the tree is quiet enough to act on it."""

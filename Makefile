@@ -1,0 +1,51 @@
+# Every target sets up what it needs; the second time that takes no time.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+python := .venv/bin/python
+in_engine := scripts/engine run
+export SCRIPTED
+
+.PHONY: help demo test quick lint format types bench classify soak constraints setup engine clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
+		do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+demo: engine ## watch the example service; SCRIPTED=1 (or no terminal): three edits made for you, checked
+	@$(in_engine) $(python) scripts/demo.py
+
+test: engine ## run the whole suite, against a real Docker Engine too; ARGS=... goes to pytest
+	@scripts/engine base devloop-test-busybox:latest
+	@$(in_engine) $(python) -m pytest $(ARGS)
+
+quick: setup ## run the tests that need no Docker Engine
+	@$(python) -m pytest -m "not docker" $(ARGS)
+
+lint: setup ## check the code's style and format
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+
+format: setup ## mend what can be mended of the code's style and format
+	@$(python) -m ruff check --fix
+	@$(python) -m ruff format
+
+types: setup ## check the types
+	@$(python) -m mypy
+
+constraints: ## resolve the dependencies anew and write constraints.txt
+	@scripts/setup --freeze
+
+setup: ## make .venv with devloop and its development tools
+	@scripts/setup
+
+engine: setup ## make sure that a Docker Engine answers and has the example's base image
+	@scripts/engine up
+	@scripts/engine base
+
+clean: ## stop the private engine and remove what was made here (--purge for its files: scripts/engine down --purge)
+	@scripts/engine down
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

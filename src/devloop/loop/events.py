@@ -12,7 +12,10 @@ from devloop.plan.model import Action, Plan
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
-    """The first event: what is watched and with which engine (None: predictions only)."""
+    """The first event: what is watched and with which engine (None: predictions only).
+
+    `runs_container` is false where images are built and nothing is started (`--no-run`, `devloop build`).
+    """
 
     version: str
     project: str
@@ -21,6 +24,7 @@ class SessionStarted:
     target: str | None
     engine: str | None
     config: str | None
+    runs_container: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,80 @@
 """Views of one stream of events: live, plain lines, JSON lines."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+
+from devloop.ui.stream import DisplayClosed, Output
+
+if TYPE_CHECKING:
+    from devloop.loop.events import Event
+
+__all__ = ["Display", "DisplayClosed", "make_display"]
+
+_LOG_WIDTH = 120
+
+
+class Display(Protocol):
+    """Something that shows a session; both methods may be called from any thread.
+
+    `show` raises `DisplayClosed` once nobody reads the output any more.
+    """
+
+    def show(self, event: "Event") -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_display(
+    output: Literal["auto", "live", "plain", "json"], stream: TextIO, environ: Mapping[str, str]
+) -> Display:
+    """Choose the view: `auto` is live at a terminal that can move its cursor and plain everywhere else."""
+    target = Output(stream)
+    is_terminal = stream.isatty()
+    if output == "json":
+        from devloop.ui.jsonlines import JsonLinesDisplay
+
+        return JsonLinesDisplay(target)
+    if output == "live" or (output == "auto" and is_terminal and environ.get("TERM", "dumb") != "dumb"):
+        return _live(target, stream, environ)
+    from devloop.ui.plain import PlainDisplay
+    from devloop.ui.text import wants_ascii, wants_color
+
+    return PlainDisplay(
+        target,
+        width=_terminal_width(stream) if is_terminal else _LOG_WIDTH,
+        ascii_only=wants_ascii(encoding=target.encoding, environ=environ),
+        # A log file gets colours only where somebody insists, as in CI systems that show them.
+        color=wants_color(is_terminal=False, environ=environ),
+    )
+
+
+def _live(target: Output, stream: TextIO, environ: Mapping[str, str]) -> Display:
+    from rich.console import Console
+
+    from devloop.ui.live import LiveDisplay
+    from devloop.ui.text import wants_ascii, wants_color
+
+    has_color = wants_color(is_terminal=True, environ=environ)
+    console = Console(
+        file=stream,
+        force_terminal=True,
+        no_color=not has_color,
+        legacy_windows=False,
+        highlight=False,
+        # rich reads TERM, COLORTERM and the size from here; NO_COLOR and FORCE_COLOR are settled above.
+        _environ={name: value for name, value in environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}},
+    )
+    return LiveDisplay(
+        console,
+        target,
+        ascii_only=wants_ascii(encoding=target.encoding, environ=environ),
+        rewraps="XTERM_VERSION" not in environ and environ.get("TERM") != "linux",
+    )
+
+
+def _terminal_width(stream: TextIO) -> int:
+    try:
+        return max(os.get_terminal_size(stream.fileno()).columns, 40)
+    except (OSError, ValueError):
+        return 80

@@ -1,0 +1,518 @@
+"""What a session's events mean for a screen: the state that a live display needs, and each event in words.
+
+`fold` keeps the state, `describe` finds the words; both are pure, so the plain and the live view say the
+same things and differ only in what they do with them.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, assert_never
+
+from devloop.loop.events import (
+    BuildFinished,
+    BuildStarted,
+    ContainerExited,
+    ContainerLog,
+    Deployed,
+    DeployFailed,
+    EngineMissing,
+    Event,
+    Planned,
+    PredictionMissed,
+    Problem,
+    Queued,
+    SessionStarted,
+    StepFinished,
+    StepLog,
+    StepStarted,
+    Stopped,
+    Watching,
+)
+from devloop.plan.model import Action, Plan, PlannedStep
+from devloop.ui.plantext import action_style, ladder, reached, runs_sentence, warning_block
+from devloop.ui.text import (
+    Line,
+    Span,
+    Style,
+    Symbols,
+    clean_log,
+    count,
+    crop,
+    escape_controls,
+    line_width,
+    one_line,
+    pad,
+    seconds_text,
+    shorten,
+    some_of,
+    text_width,
+    wrap,
+)
+
+_TAIL_KEPT: Final = 4
+_LOGS_KEPT: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStep:
+    """A step that runs now, since when (on the display's clock), and what it printed last."""
+
+    label: str
+    line: int | None
+    text: str
+    since: float
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a display remembers between events.
+
+    `phase` is what is in flight: None is an idle session. `serving` is what is known of the container,
+    `logs` its last lines, kept so that they are not shown twice when it dies.
+    """
+
+    has_engine: bool = True
+    runs_container: bool = True
+    phase: Literal["planned", "building", "deploying"] | None = None
+    since: float = 0.0
+    plan: Plan | None = None
+    is_first: bool = False
+    steps: int = 0
+    finished: int = 0
+    running: tuple[RunningStep, ...] = ()
+    serving: bool = False
+    logs: tuple[str, ...] = ()
+
+
+def fold(view: View, event: Event, now: float) -> View:
+    """Return the state after `event`; `now` is any clock that only goes forward."""
+    match event:
+        case SessionStarted():
+            return replace(view, has_engine=event.engine is not None, runs_container=event.runs_container)
+        case EngineMissing():
+            return replace(_idle(view), has_engine=False)
+        case Planned():
+            is_work = view.has_engine and (event.first or event.plan.action != "none")
+            return replace(
+                _idle(view),
+                plan=event.plan,
+                is_first=event.first,
+                phase="planned" if is_work else None,
+                since=now,
+            )
+        case BuildStarted():
+            return replace(
+                _idle(view),
+                phase="building",
+                since=now if view.phase is None else view.since,
+                steps=event.steps,
+            )
+        case StepStarted():
+            step = RunningStep(event.label, event.line, event.text, now)
+            return replace(view, running=(*_without(view, event.label), step))
+        case StepLog():
+            return replace(view, running=tuple(_logged(step, event) for step in view.running))
+        case StepFinished():
+            return replace(view, running=_without(view, event.label), finished=view.finished + 1)
+        case BuildFinished():
+            is_next = event.status == "ok" and view.runs_container
+            return replace(view, phase="deploying" if is_next else None, running=(), finished=0)
+        case Deployed():
+            return replace(_idle(view), serving=True)
+        case DeployFailed():
+            return replace(_idle(view), serving=event.rolled_back)
+        case ContainerLog():
+            return replace(view, logs=(*view.logs, event.line)[-_LOGS_KEPT:])
+        case ContainerExited():
+            return replace(view, serving=False)
+        case Problem():
+            return _idle(view) if event.severity == "error" else view
+        case Stopped():
+            return _idle(view)
+        case Watching() | PredictionMissed() | Queued():
+            return view
+        case _:
+            assert_never(event)
+
+
+def _idle(view: View) -> View:
+    return replace(view, phase=None, steps=0, finished=0, running=())
+
+
+def _without(view: View, label: str) -> tuple[RunningStep, ...]:
+    return tuple(step for step in view.running if step.label != label)
+
+
+def _logged(step: RunningStep, event: StepLog) -> RunningStep:
+    if step.label != event.label:
+        return step
+    return replace(step, tail=(*step.tail, event.line)[-_TAIL_KEPT:])
+
+
+def describe(event: Event, before: View, width: int, marks: Symbols) -> list[Line]:
+    """Put `event` into words: a line, and indented ones below it where there is more to say.
+
+    `before` is the state that the event met. Application and build output is cleaned of escapes.
+    """
+    match event:
+        case SessionStarted():
+            return _session(event, width)
+        case EngineMissing():
+            return _engine_missing(event, marks)
+        case Watching():
+            return [_watching(event)]
+        case Planned():
+            return _planned(event, width, marks)
+        case BuildStarted():
+            return [((f"  build started: {count(event.steps, 'step')}", "dim"),)]
+        case StepStarted():
+            return [_step(event, width, marks, (marks.runs, "warn"), "started")]
+        case StepLog():
+            return [
+                ((f"  {marks.bar} [{escape_controls(event.label)}] ", "dim"), (clean_log(event.line), "dim"))
+            ]
+        case StepFinished():
+            return [_step_finished(event, width, marks)]
+        case BuildFinished():
+            return _build_finished(event, before, width, marks)
+        case PredictionMissed():
+            return _missed(event, width, marks)
+        case Queued():
+            return [_queued(event)]
+        case Deployed():
+            return _deployed(event, marks)
+        case DeployFailed():
+            return _deploy_failed(event, before, marks)
+        case ContainerLog():
+            return [((f"{marks.bar} ", "dim"), (clean_log(event.line), "dim"))]
+        case ContainerExited():
+            return _exited(event, before, marks)
+        case Problem():
+            return [*_problem(event, marks), *(_still(before) if _stops_a_build(event) else [])]
+        case Stopped():
+            return [((f"stopped: {escape_controls(event.message)}" if event.message else "stopped", "bold"),)]
+        case _:
+            assert_never(event)
+
+
+def _session(event: SessionStarted, width: int) -> list[Line]:
+    if event.engine is None:
+        ending = "and says what a rebuild would cost."
+    elif event.runs_container:
+        ending = "says what a rebuild from there costs, and brings the running container up to date."
+    else:
+        ending = "says what a rebuild from there costs, and builds the image (no container is started)."
+    purpose = f"On every save, devloop finds the first Dockerfile step that the change reaches, {ending}"
+    target = f", target {event.target}" if event.target else ""
+    facts = (
+        ("Dockerfile", f"{event.dockerfile}{target}"),
+        ("context", event.context),
+        ("engine", event.engine or "none answers"),
+        ("settings", event.config or "the defaults (there is no devloop.toml)"),
+    )
+    return [
+        (("devloop ", "bold"), (f"{event.version}  ", "dim"), (escape_controls(event.project), "accent")),
+        *(((f"  {part}", ""),) for part in wrap(purpose, width - 2)),
+        *(((f"  {pad(label, 12)}", "dim"), (escape_controls(text), "")) for label, text in facts),
+    ]
+
+
+def _engine_missing(event: EngineMissing, marks: Symbols) -> list[Line]:
+    return [
+        ((f"{marks.warning} ", "warn"), (escape_controls(event.message), "bold")),
+        *_hint(event.hint, marks),
+        (("  Until then devloop says what each save would cost; it cannot build or run.", ""),),
+    ]
+
+
+def _watching(event: Watching) -> Line:
+    how = " by looking again and again (no file events here)" if event.polling else ""
+    where = f"{count(event.files, 'file')} in {count(event.directories, 'folder')}"
+    return (
+        (f"watching {where}{how}", "bold"),
+        (f", ready after {seconds_text(event.seconds)}; Ctrl-C stops", "dim"),
+    )
+
+
+def _planned(event: Planned, width: int, marks: Symbols) -> list[Line]:
+    plan = event.plan
+    if event.first:
+        lines: list[Line] = [(("first build", "bold"), (f": {_first_sentence(plan)}", ""))]
+    else:
+        lines = [*_saved(event, width, marks), *_decision(plan)]
+        lines += ladder([_without_echo(step, plan) for step in plan.runs], width, marks)
+    for warned in plan.warnings:
+        lines += warning_block(warned, width, marks)
+    return lines
+
+
+def _without_echo(step: PlannedStep, plan: Plan) -> PlannedStep:
+    """Drop a cause that only repeats the one path of the line above."""
+    if step.cause is None or step.cause.rule != "content" or step.cause.path is None:
+        return step
+    is_echo = [change.path for change in plan.changes] == [step.cause.path]
+    return replace(step, cause=None) if is_echo else step
+
+
+def _first_sentence(plan: Plan) -> str:
+    return (
+        runs_sentence(plan, measured="measured").replace(" runs again", " runs").replace(" run again", " run")
+    )
+
+
+def _saved(event: Planned, width: int, marks: Symbols) -> list[Line]:
+    names = some_of(event.saved) or some_of(change.path for change in event.plan.changes)
+    start: Line = (("saved ", ""), (names, "bold"))
+    if event.plan.earliest is None:
+        return [start]
+    where = reached(event.plan.earliest, width - 4, marks)
+    if line_width(start) + 1 + line_width(where) <= width:
+        return [(*start, (" ", ""), *where)]
+    return [start, (("  ", ""), *where)]
+
+
+def _decision(plan: Plan) -> list[Line]:
+    reason = f" ({escape_controls(plan.reason)})" if plan.reason else ""
+    if plan.action == "none":
+        return [(("  nothing to do", action_style("none")), (reason, "dim"))]
+    lines: list[Line] = [
+        (
+            ("  ", ""),
+            (plan.action, action_style(plan.action)),
+            (f": {runs_sentence(plan, measured='measured')}", ""),
+        )
+    ]
+    return [*lines, ((f"  {escape_controls(plan.reason)}", "dim"),)] if plan.reason else lines
+
+
+def _step(
+    step: StepStarted | StepFinished | RunningStep, width: int, marks: Symbols, mark: Span, end: str
+) -> Line:
+    where = f"[{escape_controls(step.label)}]" + (f" line {step.line}" if step.line is not None else "")
+    room = width - text_width(f"  {mark[0]} {where}   {end}")
+    shown = shorten(one_line(step.text), max(room, 16), ellipsis=marks.ellipsis)
+    return (("  ", ""), (f"{mark[0]} ", mark[1]), (f"{where} ", "dim"), (shown, ""), (f"  {end}", "dim"))
+
+
+def _step_finished(event: StepFinished, width: int, marks: Symbols) -> Line:
+    took = "" if event.seconds is None else f" {seconds_text(event.seconds)}"
+    ends: dict[str, tuple[str, Style, str]] = {
+        "cached": (marks.cached, "good", "cached"),
+        "run": (marks.good, "good", f"ran{took}"),
+        "failed": (marks.bad, "bad", f"failed{took and ' after' + took}"),
+        "canceled": (marks.dot, "dim", "canceled"),
+    }
+    symbol, style, end = ends[event.status]
+    return _step(event, width, marks, (symbol, style), end)
+
+
+def _build_finished(event: BuildFinished, before: View, width: int, marks: Symbols) -> list[Line]:
+    took = seconds_text(event.seconds)
+    match event.status:
+        case "ok":
+            what = f"{event.ran} ran, {event.cached} cached"
+            return [(("  ", ""), (f"{marks.good} ", "good"), (f"built in {took}", ""), (f" ({what})", "dim"))]
+        case "canceled":
+            return [((f"  {marks.dot} build canceled after {took}", "dim"),)]
+        case "failed":
+            return [*_build_failed(event, took, width, marks), *_tail(event.log_tail, marks), *_still(before)]
+        case _:
+            assert_never(event.status)
+
+
+def _build_failed(event: BuildFinished, took: str, width: int, marks: Symbols) -> list[Line]:
+    lines: list[Line] = [((f"{marks.bad} ", "bad"), (f"build failed after {took}", "bad"))]
+    if event.failed_text is not None:
+        where = "" if event.failed_line is None else f" (line {event.failed_line})"
+        text = shorten(one_line(event.failed_text), max(width - 2 - len(where), 16), ellipsis=marks.ellipsis)
+        lines.append((("  ", ""), (text, "bold"), (where, "dim")))
+    return [*lines, *(((f"  {part}", ""),) for part in _sentences(event.error or ""))]
+
+
+def _still(before: View) -> list[Line]:
+    """Say what a failure leaves behind."""
+    if not before.has_engine:
+        return []
+    if not before.runs_container:
+        return [(("  The next save tries again.", ""),)]
+    now = "The last good version is still running." if before.serving else "Nothing is running yet."
+    return [((f"  {now} The next save tries again.", ""),)]
+
+
+def _missed(event: PredictionMissed, width: int, marks: Symbols) -> list[Line]:
+    where = f" (line {event.line})"
+    text = shorten(one_line(event.text), max(width - 34 - len(where), 16), ellipsis=marks.ellipsis)
+    said = f": predicted {escape_controls(event.predicted)}, was {escape_controls(event.observed)}"
+    lines: list[Line] = [(("  ", ""), (f"{marks.unknown} ", "warn"), (text, ""), (where, "dim"), (said, ""))]
+    return [*lines, *(((f"    {part}", "dim"),) for part in _sentences(event.explanation))]
+
+
+def _queued(event: Queued) -> Line:
+    said = {
+        "build-canceled": "the build is canceled and starts anew",
+        "build-continues": "the build goes on",
+        "waits": "waits",
+    }[event.decision]
+    reason = f" ({escape_controls(event.reason)})" if event.reason else ""
+    return (("saved ", ""), (some_of(event.saved), "bold"), (f" meanwhile: {said}", ""), (reason, "dim"))
+
+
+_DONE: Final[dict[Action, str]] = {
+    "none": "is up to date",
+    "sync": "has the new files",
+    "sync+restart": "has the new files and was restarted",
+    "rebuild": "runs the new image",
+    "restart": "was restarted",
+}
+
+
+def _deployed(event: Deployed, marks: Symbols) -> list[Line]:
+    name = escape_controls(event.container)
+    if event.since_save is None:
+        took = f"{seconds_text(event.seconds)} after the start"
+        said = "is running"
+    else:
+        took = f"{seconds_text(event.since_save)} from save to running"
+        said = _DONE[event.action]
+    urls = "  ".join(escape_controls(url) for url in event.urls)
+    lines: list[Line] = [
+        (
+            (f"{marks.good} ", "good"),
+            (f"{name} {said}", "good"),
+            (f", {took}", "bold"),
+            (f"  {urls}" if urls else "", "accent"),
+        )
+    ]
+    details = [escape_controls(event.how)] if event.how else []
+    if event.stop_seconds is not None:
+        details.append(f"the old container stopped in {seconds_text(event.stop_seconds)}")
+    if event.healthy_seconds is not None:
+        details.append(f"healthy after {seconds_text(event.healthy_seconds)}")
+    return [*lines, ((f"  {'; '.join(details)}", "dim"),)] if details else lines
+
+
+def _deploy_failed(event: DeployFailed, before: View, marks: Symbols) -> list[Line]:
+    serves = (
+        "The previous version was put back and is running."
+        if event.rolled_back
+        else "Nothing is running now."
+    )
+    return [
+        (
+            (f"{marks.bad} ", "bad"),
+            (escape_controls(event.message), "bad"),
+            (exit_words(event.exit_code), ""),
+        ),
+        *_new_tail(event.log_tail, before, marks),
+        ((f"  {serves} The next save tries again.", ""),),
+    ]
+
+
+def _exited(event: ContainerExited, before: View, marks: Symbols) -> list[Line]:
+    name = escape_controls(event.container)
+    return [
+        ((f"{marks.bad} ", "bad"), (f"{name} has stopped", "bad"), (exit_words(event.exit_code), "")),
+        *_new_tail(event.log_tail, before, marks),
+        (("  The next save starts it again.", ""),),
+    ]
+
+
+_EXIT_CODES: Final[dict[int, str]] = {
+    126: "the command cannot be executed",
+    127: "the command was not found",
+    130: "interrupted",
+    137: "killed: out of memory, or by somebody",
+    139: "segmentation fault",
+    143: "terminated",
+}
+
+
+def exit_words(code: int | None) -> str:
+    """` (exit code 137: killed ...)`, with the meaning of the codes that have one everywhere."""
+    if code is None:
+        return ""
+    meaning = f": {_EXIT_CODES[code]}" if code in _EXIT_CODES else ""
+    return f" (exit code {code}{meaning})"
+
+
+def _tail(lines: tuple[str, ...], marks: Symbols) -> list[Line]:
+    return [((f"  {marks.bar} {clean_log(line)}", "dim"),) for line in lines]
+
+
+def _new_tail(tail: tuple[str, ...], before: View, marks: Symbols) -> list[Line]:
+    """Leave out a tail that the container's log above has just shown."""
+    if tail and before.logs[-len(tail) :] == tail:
+        return []
+    return _tail(tail, marks)
+
+
+def _stops_a_build(event: Problem) -> bool:
+    return event.severity == "error" and event.kind in {"dockerfile", "ignore-file"}
+
+
+def _problem(event: Problem, marks: Symbols) -> list[Line]:
+    first, *rest = _sentences(event.message) or [""]
+    if event.severity == "note":
+        lines: list[Line] = [((f"{marks.dot} ", "dim"), (first, ""))]
+    else:
+        lines = [((f"{marks.bad} ", "bad"), (first, "bad"))]
+    lines += [((f"  {part}", ""),) for part in rest]
+    lines += [((escape_controls(line), ""),) for line in event.rendered.expandtabs(8).splitlines()]
+    return [*lines, *_hint(event.hint, marks)]
+
+
+def _hint(hint: str, marks: Symbols) -> list[Line]:
+    return [((f"  {marks.arrow} {part}", "accent"),) for part in _sentences(hint)]
+
+
+def _sentences(text: str) -> list[str]:
+    return [escape_controls(line) for line in text.splitlines() if line.strip()]
+
+
+def in_flight(view: View, now: float, width: int, height: int, marks: Symbols) -> list[Line]:
+    """Draw what is going on at `now` in at most `height` lines of `width` columns; idle draws nothing."""
+    if view.phase is None:
+        return []
+    frame = marks.spinner[int(now * 8) % len(marks.spinner)]
+    lines: list[Line] = [((f"{frame} ", "accent"), *_headline(view, now))]
+    lines += [_running(view, step, now, width, marks) for step in view.running]
+    room = max(height - len(lines), 0)
+    # The log of the step that started last is the one that moves.
+    for step in reversed(view.running):
+        if step.tail and room:
+            tail: list[Line] = [
+                ((f"    {marks.bar} {clean_log(line)}", "dim"),) for line in step.tail[-room:]
+            ]
+            lines += tail
+            break
+    return [crop(line, width) for line in lines[:height]]
+
+
+def _headline(view: View, now: float) -> Line:
+    elapsed = seconds_text(max(now - view.since, 0.0))
+    about = ""
+    if view.plan is not None and view.plan.seconds is not None:
+        about = f" of about {seconds_text(view.plan.seconds)}"
+    spent: Line = ((f" {elapsed}", "bold"), (about, "dim"))
+    match view.phase:
+        case "building":
+            done = f", {view.finished} of {count(view.steps, 'step')} done" if view.steps else ""
+            return (("building", ""), *spent, (done, "dim"))
+        case "deploying":
+            return (("starting the container", ""), *spent)
+        case _:
+            action = view.plan.action if view.plan is not None and not view.is_first else "preparing"
+            return ((action, ""), *spent)
+
+
+def _running(view: View, step: RunningStep, now: float, width: int, marks: Symbols) -> Line:
+    elapsed = seconds_text(max(now - step.since, 0.0))
+    known = _expected(view, step)
+    end = f"{elapsed} of about {seconds_text(known)}" if known is not None else elapsed
+    return _step(step, width, marks, (marks.runs, "warn"), end)
+
+
+def _expected(view: View, step: RunningStep) -> float | None:
+    if view.plan is None or step.line is None:
+        return None
+    return next((planned.seconds for planned in view.plan.steps if planned.line == step.line), None)

@@ -48,8 +48,8 @@ def engine() -> Iterator[dict[str, str]]:
     try:
         environ = find_environment()
         make_base_image(environ, BUSYBOX)
-    except NoEngineError as reason:
-        pytest.fail(f"{HOW_TO_GET_ONE}\n{reason}", pytrace=False)
+    except NoEngineError as error:
+        raise pytest.fail.Exception(f"{HOW_TO_GET_ONE}\n{error}", pytrace=False) from None
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
             if name not in environ:

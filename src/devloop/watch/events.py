@@ -107,6 +107,34 @@ def keep_all(_path: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is watched: a root, the rules that thin it out, and single files anywhere.
+
+    Both rules take paths relative to the root. `keep_directory` is asked before a directory is watched or
+    listed; the root itself is always kept. `extra_files` are absolute paths and need not exist.
+    """
+
+    root: str
+    keep_directory: Keep = keep_all
+    keep_file: Keep = keep_all
+    extra_files: tuple[str, ...] = ()
+
+    def host_path(self, path: str) -> str:
+        """Return the absolute form of a path relative to the root."""
+        return f"{self.root}/{path}" if path else self.root
+
+
+def join(directory: str, name: str) -> str:
+    """Return the relative path of a name in a relative directory, where the root is `""`."""
+    return f"{directory}/{name}" if directory else name
+
+
+def is_within(path: str, directory: str) -> bool:
+    """Say whether a relative path is a relative directory or lies below it."""
+    return not directory or path == directory or path.startswith(f"{directory}/")
+
+
 def biggest_directories(paths: list[str], count: int = 3) -> tuple[tuple[str, int], ...]:
     """Return the top directories with most directories in them, most first, themselves included."""
     totals: dict[str, int] = {}

@@ -1,0 +1,55 @@
+"""Every setting with its default. The configuration file and the flags use the same names."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Output = Literal["auto", "live", "plain", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a user can set. Paths are relative to the project's folder.
+
+    The build: `file`, `context`, `target`, `build_arg`, `build_context`, `platform`, `network` (of RUN
+    steps), `add_host`, `secret`, `ssh`, `no_cache`, `pull`. The container: `run`, `name`, `publish`, `env`,
+    `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
+    `health_seconds`, `rollback`, `remove`. The screen: `output`, `warn_seconds`, `silence`. Watching:
+    `poll`, `quiet_seconds`, `maximum_wait_seconds`.
+    """
+
+    # The build
+    file: str | None = None
+    context: str | None = None
+    target: str | None = None
+    build_arg: dict[str, str | None] = field(default_factory=dict)
+    build_context: dict[str, str] = field(default_factory=dict)
+    platform: str | None = None
+    network: str | None = None
+    add_host: list[str] = field(default_factory=list)
+    secret: list[str] = field(default_factory=list)
+    ssh: list[str] = field(default_factory=list)
+    no_cache: bool = False
+    pull: bool = False
+    # The container
+    run: bool = True
+    name: str | None = None
+    publish: list[str] = field(default_factory=list)
+    env: dict[str, str | None] = field(default_factory=dict)
+    env_file: list[str] = field(default_factory=list)
+    volume: list[str] = field(default_factory=list)
+    run_network: str | None = None
+    command: list[str] | None = None
+    user: str | None = None
+    init: bool = False
+    stop_seconds: float = 2.0
+    health_seconds: float = 30.0
+    rollback: bool = True
+    remove: bool = True
+    # The screen
+    output: Output = "auto"
+    warn_seconds: float = 5.0
+    silence: list[str] = field(default_factory=list)
+    # Watching
+    poll: bool = False
+    quiet_seconds: float | None = None
+    maximum_wait_seconds: float | None = None

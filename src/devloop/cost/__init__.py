@@ -1,0 +1,1 @@
+"""What a step costs: read its command, classify it, remember its runs, estimate the next one."""

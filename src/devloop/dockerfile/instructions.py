@@ -8,10 +8,28 @@ the stage graph, because a stage that nobody needs may hold it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, TypeAlias
 
+from devloop.dockerfile.arguments import (
+    TEMPLATE_MARKS,
+    Flags,
+    Request,
+    blank_separated,
+    comma_separated,
+    command_of,
+    json_words,
+    nearest,
+    one_argument,
+    one_of,
+    quoted_words,
+    retries,
+    seconds,
+    split_line,
+    template,
+    word_list,
+)
 from devloop.dockerfile.lines import (
     BLANKS,
     CONFLICT_MESSAGE,
@@ -30,8 +48,31 @@ from devloop.dockerfile.lines import (
 from devloop.dockerfile.words import SPACES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Placed:
+class _Value:
+    """Equality, hash and text by fields, written once.
+
+    Letting `dataclass` write them into each of the classes below would double the time of importing this
+    module, which every start of the program pays.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and self._contents() == other._contents())
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._contents()))
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _contents(self) -> tuple[object, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class _Placed(_Value):
     """What every instruction has: its lines, and its text as the engine shows it before expansion.
 
     The text is the joined line without heredoc bodies, with everything up to the first space in upper
@@ -43,7 +84,7 @@ class _Placed:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class From(_Placed):
     """The beginning of a stage; `alias` is lower-case, as every comparison with it is."""
 
@@ -53,7 +94,7 @@ class From(_Placed):
     platform: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Arg(_Placed):
     """Names with their defaults; None is "no default", which differs from an empty one."""
 
@@ -61,7 +102,7 @@ class Arg(_Placed):
     items: tuple[tuple[str, str | None], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Env(_Placed):
     """Pairs of raw words; `ENV name rest of line` is one pair."""
 
@@ -69,7 +110,7 @@ class Env(_Placed):
     pairs: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Label(_Placed):
     """Pairs of raw words, read like those of ENV."""
 
@@ -77,8 +118,8 @@ class Label(_Placed):
     pairs: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Mount(_Value):
     """One `--mount` of a RUN: its options in written order, keys in lower case, values unexpanded.
 
     A key without a value (`ro`, `required`) has the value "".
@@ -102,7 +143,7 @@ class Mount:
         return (self.get("type") or "bind").lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Run(_Placed):
     """A command to run: text for the shell, or the words of the exec form.
 
@@ -118,7 +159,7 @@ class Run(_Placed):
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class _Transfer(_Placed):
     """What COPY and ADD share.
 
@@ -136,7 +177,7 @@ class _Transfer(_Placed):
     source_order: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Copy(_Transfer):
     """Files from the build context, a stage or an image; `from_` is as written."""
 
@@ -145,7 +186,7 @@ class Copy(_Transfer):
     parents: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Add(_Transfer):
     """Like COPY, but URLs, repositories and archives too; `unpack` is None where the default decides."""
 
@@ -155,7 +196,7 @@ class Add(_Transfer):
     unpack: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Workdir(_Placed):
     """The rest of the line is one path, blanks included."""
 
@@ -163,7 +204,7 @@ class Workdir(_Placed):
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class User(_Placed):
     """The rest of the line is one user."""
 
@@ -171,7 +212,7 @@ class User(_Placed):
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Shell(_Placed):
     """The words that the shell form is appended to."""
 
@@ -179,7 +220,7 @@ class Shell(_Placed):
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Cmd(_Placed):
     """The default command, shell form as text or exec form as words."""
 
@@ -187,7 +228,7 @@ class Cmd(_Placed):
     command: str | tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Entrypoint(_Placed):
     """What the container runs, shell form as text or exec form as words."""
 
@@ -195,7 +236,7 @@ class Entrypoint(_Placed):
     command: str | tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Expose(_Placed):
     """Ports as written; a variable may hold several, so expand them with `expand_words`."""
 
@@ -203,7 +244,7 @@ class Expose(_Placed):
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Volume(_Placed):
     """Paths of volumes."""
 
@@ -211,7 +252,7 @@ class Volume(_Placed):
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Healthcheck(_Placed):
     """How the container is asked for its health; `command` is None for HEALTHCHECK NONE.
 
@@ -232,7 +273,7 @@ class Healthcheck(_Placed):
         return self.command is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class StopSignal(_Placed):
     """The signal that `docker stop` sends first."""
 
@@ -240,7 +281,7 @@ class StopSignal(_Placed):
     signal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Maintainer(_Placed):
     """The author, in the deprecated form."""
 
@@ -248,7 +289,7 @@ class Maintainer(_Placed):
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Onbuild(_Placed):
     """A trigger for the stages and images built on this one.
 
@@ -300,29 +341,29 @@ class Dockerfile:
     warnings: tuple[SyntaxProblem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ShellLine:
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class ShellLine(_Value):
     """Text that the shell gets as it stands: no heredoc is involved."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExecWords:
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class ExecWords(_Value):
     """The exec form: no shell."""
 
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HeredocBody:
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class HeredocBody(_Value):
     """`RUN <<EOF`: the body is the text that the shell gets; the heredoc's name leaves no trace."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeredocFile:
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class HeredocFile(_Value):
     """`RUN <<EOF` whose body starts with `#!`: a file of that name is mounted and its path is run."""
 
     name: str
@@ -334,8 +375,8 @@ class HeredocFile:
         return f"/dev/pipes/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class LineWithHeredocs:
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class LineWithHeredocs(_Value):
     """`RUN cat <<EOF`: the shell gets the line, the bodies and their delimiters, and reads them itself."""
 
     text: str
@@ -459,35 +500,13 @@ def _instructions(
         found.append(instruction)
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One instruction taken apart as far as all instructions are alike.
-
-    `rest` is what follows the flags, without blanks around it, and starts at `rest_at` of the logical
-    line; `notes` collects warnings.
-    """
-
-    keyword: str
-    text: str
-    span: Span
-    flags: tuple[tuple[str, int], ...]
-    rest: str
-    rest_at: int
-    heredocs: tuple[Heredoc, ...]
-    escape: str
-    notes: list[Refusal]
-
-    def placed(self) -> dict[str, Span | str]:
-        return {"span": self.span, "text": self.text}
-
-
 _HEREDOC_KEYWORDS = frozenset({"RUN", "COPY", "ADD"})
 
 
 def _instruction(
     line: LogicalLine, reader: LineReader, notes: list[Refusal]
 ) -> tuple[LogicalLine, Instruction]:
-    keyword, flags, rest, rest_at = _split(line.text)
+    keyword, flags, rest, rest_at = split_line(line.text)
     build = _BUILDERS.get(keyword)
     if build is None:
         raise _unknown_instruction(line.text, keyword)
@@ -495,7 +514,7 @@ def _instruction(
     if "<<" in line.text and _may_open_heredocs(keyword, rest):
         line, heredocs = reader.read_heredocs(line)
     shown, space, arguments = line.text.strip(SPACES).partition(" ")
-    request = _Request(
+    request = Request(
         keyword=keyword,
         text=shown.upper() + space + arguments,
         span=line.span,
@@ -511,58 +530,8 @@ def _instruction(
 
 def _may_open_heredocs(keyword: str, rest: str) -> bool:
     if keyword == "ONBUILD" and rest:
-        keyword, _, rest, _ = _split(rest)
-    return keyword in _HEREDOC_KEYWORDS and _json_words(rest, 0) is None
-
-
-def _split(text: str) -> tuple[str, tuple[tuple[str, int], ...], str, int]:
-    """Return keyword, flags with their offsets, the rest of the line and its offset."""
-    start = len(text) - len(text.lstrip(SPACES))
-    text = text.rstrip(SPACES)
-    blank = BLANKS.search(text, start)
-    if blank is None:
-        return text[start:].upper(), (), "", len(text)
-    keyword = text[start : blank.start()].upper()
-    if not text.startswith("-", blank.end()):
-        rest_at = blank.end()
-        flags: tuple[tuple[str, int], ...] = ()
-    else:
-        flags, rest_at = _leading_flags(text, blank.end())
-    rest = text[rest_at:].lstrip(SPACES)
-    return keyword, flags, rest, len(text) - len(rest)
-
-
-def _leading_flags(text: str, at: int) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Read words that start with `--` until one does not, or until a lone `--`, which is dropped.
-
-    Quotation marks group and vanish, and a backslash keeps the next character, whatever the file's escape
-    token is.
-    """
-    flags: list[tuple[str, int]] = []
-    while True:
-        while at < len(text) and text[at] in SPACES:
-            at += 1
-        if not text.startswith("--", at):
-            return tuple(flags), at
-        start = at
-        word: list[str] = []
-        quote = ""
-        while at < len(text) and (quote or text[at] not in SPACES):
-            char = text[at]
-            at += 1
-            if char == quote:
-                quote = ""
-            elif not quote and char in {"'", '"'}:
-                quote = char
-            elif char == "\\":
-                word.append(text[at : at + 1])
-                at += 1
-            else:
-                word.append(char)
-        flag = "".join(word)
-        if flag == "--":
-            return tuple(flags), min(at, len(text))
-        flags.append((flag, start))
+        keyword, _, rest, _ = split_line(rest)
+    return keyword in _HEREDOC_KEYWORDS and json_words(rest, 0) is None
 
 
 def _unknown_instruction(text: str, keyword: str) -> Refusal:
@@ -570,8 +539,8 @@ def _unknown_instruction(text: str, keyword: str) -> Refusal:
     written = text[start : start + len(keyword)]
     if is_conflict_marker(text.strip(SPACES)):
         return Refusal(start, *CONFLICT_MESSAGE)
-    if written.startswith(_TEMPLATE_MARKS):
-        return _template(start)
+    if written.startswith(TEMPLATE_MARKS):
+        return template(start)
     if not written:
         return Refusal(0, "an instruction without a name", "an instruction")
     near = nearest(keyword, _BUILDERS)
@@ -582,235 +551,13 @@ def _unknown_instruction(text: str, keyword: str) -> Refusal:
     )
 
 
-_TEMPLATE_MARKS = ("{{", "{%", "{#", "<%")
-
-
-def _template(offset: int) -> Refusal:
-    return Refusal(offset, "this is a template, not a Dockerfile", "the Dockerfile that the template makes")
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word with the fewest differences, if it is close enough to be meant."""
-    ranked = sorted((_distance(word, candidate), candidate) for candidate in known)
-    distance, candidate = ranked[0]
-    return candidate if distance <= max(1, len(candidate) // 3) and distance < len(candidate) else None
-
-
-def _distance(left: str, right: str) -> int:
-    """Count insertions, deletions, replacements and swaps of neighbours between two short words."""
-    if abs(len(left) - len(right)) > len(right):
-        return len(left) + len(right)
-    before: list[int] = []
-    row = list(range(len(right) + 1))
-    for i, a in enumerate(left, start=1):
-        above, row = row, [i]
-        for j, b in enumerate(right, start=1):
-            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == right[j - 2] and left[i - 2] == b:
-                cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
-        before = above
-    return row[-1]
-
-
-_TEXT = "text"
-_TRUTH = "truth"
-_LIST = "list"
-
-_FLAGS: Mapping[str, Mapping[str, str]] = {
-    "FROM": {"platform": _TEXT},
-    "RUN": {"mount": _LIST, "network": _TEXT, "security": _TEXT, "device": _LIST},
-    "COPY": {
-        "chmod": _TEXT,
-        "chown": _TEXT,
-        "exclude": _LIST,
-        "from": _TEXT,
-        "link": _TRUTH,
-        "parents": _TRUTH,
-    },
-    "ADD": {
-        "checksum": _TEXT,
-        "chmod": _TEXT,
-        "chown": _TEXT,
-        "exclude": _LIST,
-        "keep-git-dir": _TRUTH,
-        "link": _TRUTH,
-        "unpack": _TRUTH,
-    },
-    "HEALTHCHECK": {
-        "interval": _TEXT,
-        "retries": _TEXT,
-        "start-interval": _TEXT,
-        "start-period": _TEXT,
-        "timeout": _TEXT,
-    },
-}
-"""The flags that each instruction knows, in the newest frontend; older ones refuse a few of them."""
-
-
-class _Flags:
-    """The checked flags of one instruction: values by name, with the place of each."""
-
-    def __init__(self, request: _Request) -> None:
-        known = _FLAGS.get(request.keyword, {})
-        self._values: dict[str, list[tuple[str, int]]] = {}
-        for written, offset in request.flags:
-            name, equals, value = written[2:].partition("=")
-            kind = known.get(name)
-            if kind is None:
-                raise _unknown_flag(request.keyword, name, offset, known)
-            if name in self._values and kind != _LIST:
-                raise Refusal(offset, f"--{name} is given twice", f"one --{name}")
-            if kind == _TRUTH:
-                value = _truth(name, equals, value, offset)
-            elif not equals:
-                raise Refusal(offset, f"--{name} has no value", f"--{name}=VALUE")
-            self._values.setdefault(name, []).append((value, offset))
-
-    def text(self, name: str) -> str | None:
-        """Return the value of a flag; an empty value is as good as none, as in BuildKit."""
-        return self._values[name][0][0] or None if name in self._values else None
-
-    def truth(self, name: str) -> bool | None:
-        return self._values[name][0][0] == "true" if name in self._values else None
-
-    def list(self, name: str) -> tuple[str, ...]:
-        return tuple(value for value, _ in self._values.get(name, ()))
-
-    def placed(self, name: str) -> tuple[tuple[str, int], ...]:
-        return tuple(self._values.get(name, ()))
-
-    def offset(self, name: str) -> int:
-        return self._values[name][0][1]
-
-
-def _unknown_flag(keyword: str, name: str, offset: int, known: Mapping[str, str]) -> Refusal:
-    near = nearest(name, known) if known else None
-    message = f"unknown flag --{name}" + (f"; did you mean --{near}?" if near else "")
-    if not known:
-        return Refusal(offset, message, f"no flag: {keyword} has none")
-    return Refusal(offset, message, "one of " + ", ".join(f"--{flag}" for flag in known))
-
-
-def _truth(name: str, equals: str, value: str, offset: int) -> str:
-    if not equals:
-        return "true"
-    if value.lower() not in {"true", "false"}:
-        what = f"is {value!r}" if value else "has no value"
-        raise Refusal(offset, f"--{name} {what}", f"--{name}, --{name}=true or --{name}=false")
-    return value.lower()
-
-
-_JSON_STRING = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
-_JSON_STRINGS = re.compile(
-    rf"\[[ \t\r\n]*(?:{_JSON_STRING}[ \t\r\n]*(?:,[ \t\r\n]*{_JSON_STRING}[ \t\r\n]*)*)?\]"
-)
-_JSON_ITEM = re.compile(_JSON_STRING)
-_JSON_OTHER = re.compile(r'\[[ \t\r\n]*["\[{0-9tfn-]')
-_JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_JSON_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-
-
-def _json_words(rest: str, offset: int) -> tuple[str, ...] | None:
-    """Return the strings of a JSON array, or None where the text is no JSON array: the shell form.
-
-    A valid array with something else than strings in it is refused; an array with a mistake (single
-    quotes, a comma too many) is no JSON and silently becomes a shell command, as in BuildKit.
-    """
-    if not rest.startswith("["):
-        return None
-    if _JSON_STRINGS.fullmatch(rest):
-        return tuple(_json_text(item) for item in _JSON_ITEM.findall(rest))
-    if _JSON_OTHER.match(rest) and _is_json(rest):
-        raise Refusal(offset, "an array with something else than strings", "strings in double quotes")
-    return None
-
-
-def _json_text(item: str) -> str:
-    text = item[1:-1]
-    if "\\" in text:
-        text = _JSON_ESCAPE.sub(
-            lambda match: chr(int(match[1], 16)) if match[1] else _JSON_LETTERS.get(match[2], match[2]), text
-        )
-    if text.isascii():
-        return text
-    # Halves of a surrogate pair become one character; what stands alone is no character, as in Go.
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _is_json(text: str) -> bool:
-    import json  # a decoder is needed for odd cases alone
-
-    try:
-        json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _words(request: _Request) -> tuple[tuple[str, int], ...]:
-    """Split at blanks that no quotation mark and no escape covers; nothing is resolved yet."""
-    rest, escape = request.rest, request.escape
-    words: list[tuple[str, int]] = []
-    at = 0
-    while at < len(rest):
-        if rest[at] in SPACES:
-            at += 1
-            continue
-        start = at
-        word: list[str] = []
-        quote = ""
-        while at < len(rest) and (quote or rest[at] not in SPACES):
-            char = rest[at]
-            at += 1
-            if char == quote:
-                quote = ""
-            elif not quote and char in {"'", '"'}:
-                quote = char
-            elif char == escape and quote != "'":
-                if at == len(rest):
-                    break  # an escape at the very end stands for nothing
-                char += rest[at]
-                at += 1
-            word.append(char)
-        if word:
-            words.append(("".join(word), request.rest_at + start))
-    return tuple(words)
-
-
-def _command(request: _Request) -> str | tuple[str, ...]:
-    words = _json_words(request.rest, request.rest_at)
-    return request.rest if words is None else words
-
-
-def _list(request: _Request) -> tuple[str, ...]:
-    """Split like COPY does: a JSON array, else at blanks, which neither quotes nor escapes protect."""
-    words = _json_words(request.rest, request.rest_at)
-    return _blank_separated(request) if words is None else words
-
-
-def _blank_separated(request: _Request) -> tuple[str, ...]:
-    return tuple(BLANKS.split(request.rest)) if request.rest else ()
-
-
-def _one_argument(request: _Request, expected: str) -> str:
-    if not request.rest:
-        raise Refusal(request.rest_at, f"{request.keyword} without an argument", expected)
-    _Flags(request)
-    return request.rest
-
-
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
-def _from(request: _Request) -> From:
-    words = _blank_separated(request)
-    if any(mark in request.rest for mark in _TEMPLATE_MARKS):
-        raise _template(request.rest_at)
+def _from(request: Request) -> From:
+    words = blank_separated(request)
+    if any(mark in request.rest for mark in TEMPLATE_MARKS):
+        raise template(request.rest_at)
     alias: str | None = None
     if len(words) == 3 and words[1].lower() == "as":
         alias = words[2].lower()
@@ -824,15 +571,15 @@ def _from(request: _Request) -> From:
     elif len(words) != 1:
         message = "FROM without an image" if not words else f"FROM with {len(words)} arguments"
         raise Refusal(request.rest_at, message, "IMAGE or IMAGE AS NAME")
-    flags = _Flags(request)
+    flags = Flags(request)
     return From(
         span=request.span, text=request.text, image=words[0], alias=alias, platform=flags.text("platform")
     )
 
 
-def _arg(request: _Request) -> Arg:
+def _arg(request: Request) -> Arg:
     # BuildKit never looks at the flags of ARG; whatever stands there is dropped.
-    words = _words(request)
+    words = quoted_words(request)
     if not words:
         raise Refusal(request.rest_at, "ARG without a name", "NAME or NAME=DEFAULT")
     items: list[tuple[str, str | None]] = []
@@ -844,9 +591,9 @@ def _arg(request: _Request) -> Arg:
     return Arg(span=request.span, text=request.text, items=tuple(items))
 
 
-def _pairs(request: _Request) -> tuple[tuple[str, str], ...]:
-    _Flags(request)
-    words = _words(request)
+def _pairs(request: Request) -> tuple[tuple[str, str], ...]:
+    Flags(request)
+    words = quoted_words(request)
     if not words:
         raise Refusal(request.rest_at, f"{request.keyword} without a name", "NAME=VALUE")
     if "=" not in words[0][0]:
@@ -858,8 +605,8 @@ def _pairs(request: _Request) -> tuple[tuple[str, str], ...]:
     for word, offset in words:
         name, equals, value = word.partition("=")
         if not equals:
-            if any(mark in request.rest for mark in _TEMPLATE_MARKS):
-                raise _template(request.rest_at)
+            if any(mark in request.rest for mark in TEMPLATE_MARKS):
+                raise template(request.rest_at)
             raise Refusal(offset, f"no '=' in {word!r}", "NAME=VALUE; a value with blanks needs quotes")
         if not name:
             raise Refusal(offset, f"{request.keyword} with an empty name", "NAME=VALUE")
@@ -867,11 +614,11 @@ def _pairs(request: _Request) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _env(request: _Request) -> Env:
+def _env(request: Request) -> Env:
     return Env(span=request.span, text=request.text, pairs=_pairs(request))
 
 
-def _label(request: _Request) -> Label:
+def _label(request: Request) -> Label:
     return Label(span=request.span, text=request.text, pairs=_pairs(request))
 
 
@@ -879,25 +626,18 @@ _NETWORKS = ("default", "none", "host")
 _SECURITIES = ("sandbox", "insecure")
 
 
-def _run(request: _Request) -> Run:
-    flags = _Flags(request)
+def _run(request: Request) -> Run:
+    flags = Flags(request)
     return Run(
         span=request.span,
         text=request.text,
-        command=_command(request),
+        command=command_of(request),
         mounts=tuple(_mount(value, offset, request.notes) for value, offset in flags.placed("mount")),
-        network=_one_of(flags, "network", _NETWORKS),
-        security=_one_of(flags, "security", _SECURITIES),
+        network=one_of(flags, "network", _NETWORKS),
+        security=one_of(flags, "security", _SECURITIES),
         devices=flags.list("device"),
         heredocs=request.heredocs,
     )
-
-
-def _one_of(flags: _Flags, name: str, allowed: tuple[str, ...]) -> str | None:
-    value = flags.text(name)
-    if value is not None and value not in allowed:
-        raise Refusal(flags.offset(name), f"--{name} is {value!r}", "one of " + ", ".join(allowed))
-    return value
 
 
 MOUNT_KEYS = frozenset(
@@ -911,7 +651,7 @@ MOUNT_KEYS = frozenset(
 
 def _mount(value: str, offset: int, notes: list[Refusal]) -> Mount:
     options: list[tuple[str, str]] = []
-    for field in _comma_separated(value, offset):
+    for field in comma_separated(value, offset):
         key, equals, text = field.partition("=")
         key = key.lower()
         if key == "from" and equals and re.search(r"\$.", text):
@@ -926,57 +666,12 @@ def _mount(value: str, offset: int, notes: list[Refusal]) -> Mount:
     return Mount(tuple(options), value)
 
 
-def _comma_separated(value: str, offset: int) -> list[str]:
-    """Split the value of --mount as one record of CSV: a field in double quotes may hold commas."""
-    if not value.strip("\r\n"):
-        raise Refusal(offset, "--mount without options", "--mount=type=TYPE,target=PATH")
-    fields: list[str] = []
-    at = 0
-    while True:
-        if value.startswith('"', at):
-            field, at = _quoted_field(value, at, offset)
-        else:
-            end = value.find(",", at)
-            end = len(value) if end < 0 else end
-            field, at = value[at:end], end
-            if '"' in field:
-                raise Refusal(offset, 'a stray " in the options of --mount', "quotes around a whole option")
-        fields.append(field)
-        if at >= len(value):
-            return fields
-        at += 1
+_Files: TypeAlias = tuple[tuple[str, ...], str, tuple[Heredoc, ...], tuple[str | int, ...]]
+"""The operands of COPY and ADD: plain sources, destination, inline files, and the order of all sources."""
 
 
-def _quoted_field(value: str, at: int, offset: int) -> tuple[str, int]:
-    """Read `"..."` with `""` for a quotation mark; the offset returned is that of the comma or the end."""
-    field: list[str] = []
-    at += 1
-    while True:
-        end = value.find('"', at)
-        if end < 0:
-            raise Refusal(offset, 'an option of --mount without its closing "', "a closing quotation mark")
-        field.append(value[at:end])
-        if value.startswith('""', end):
-            field.append('"')
-            at = end + 2
-        elif end + 1 == len(value) or value[end + 1] == ",":
-            return "".join(field), end + 1
-        else:
-            raise Refusal(offset, 'a stray " in the options of --mount', "a comma behind the closing quote")
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The operands of COPY and ADD."""
-
-    sources: tuple[str, ...]
-    destination: str
-    heredocs: tuple[Heredoc, ...]
-    source_order: tuple[str | int, ...]
-
-
-def _files(request: _Request) -> _Files:
-    words = _list(request)
+def _files(request: Request) -> _Files:
+    words = word_list(request)
     if len(words) < 2:
         message = f"{request.keyword} without a {'destination' if words else 'source'}"
         raise Refusal(request.rest_at, message, "SOURCE... DESTINATION")
@@ -1006,70 +701,70 @@ def _files(request: _Request) -> _Files:
             )
         )
     plain = tuple(source for source in order if isinstance(source, str))
-    return _Files(plain, destination, tuple(heredocs), tuple(order))
+    return plain, destination, tuple(heredocs), tuple(order)
 
 
-def _copy(request: _Request) -> Copy:
-    files = _files(request)
-    flags = _Flags(request)
+def _copy(request: Request) -> Copy:
+    sources, destination, heredocs, source_order = _files(request)
+    flags = Flags(request)
     return Copy(
         span=request.span,
         text=request.text,
-        sources=files.sources,
-        destination=files.destination,
+        sources=sources,
+        destination=destination,
         chown=flags.text("chown"),
         chmod=flags.text("chmod"),
         link=flags.truth("link") or False,
         excludes=flags.list("exclude"),
-        heredocs=files.heredocs,
-        source_order=files.source_order,
+        heredocs=heredocs,
+        source_order=source_order,
         from_=flags.text("from"),
         parents=flags.truth("parents") or False,
     )
 
 
-def _add(request: _Request) -> Add:
-    files = _files(request)
-    flags = _Flags(request)
+def _add(request: Request) -> Add:
+    sources, destination, heredocs, source_order = _files(request)
+    flags = Flags(request)
     return Add(
         span=request.span,
         text=request.text,
-        sources=files.sources,
-        destination=files.destination,
+        sources=sources,
+        destination=destination,
         chown=flags.text("chown"),
         chmod=flags.text("chmod"),
         link=flags.truth("link") or False,
         excludes=flags.list("exclude"),
-        heredocs=files.heredocs,
-        source_order=files.source_order,
+        heredocs=heredocs,
+        source_order=source_order,
         checksum=flags.text("checksum"),
         keep_git_dir=flags.truth("keep-git-dir") or False,
         unpack=flags.truth("unpack"),
     )
 
 
-def _workdir(request: _Request) -> Workdir:
-    return Workdir(span=request.span, text=request.text, path=_one_argument(request, "a path"))
+def _workdir(request: Request) -> Workdir:
+    return Workdir(span=request.span, text=request.text, path=one_argument(request, "a path"))
 
 
-def _user(request: _Request) -> User:
-    return User(span=request.span, text=request.text, user=_one_argument(request, "a user"))
+def _user(request: Request) -> User:
+    return User(span=request.span, text=request.text, user=one_argument(request, "a user"))
 
 
-def _maintainer(request: _Request) -> Maintainer:
-    return Maintainer(span=request.span, text=request.text, name=_one_argument(request, "a name"))
+def _maintainer(request: Request) -> Maintainer:
+    return Maintainer(span=request.span, text=request.text, name=one_argument(request, "a name"))
 
 
-def _stop_signal(request: _Request) -> StopSignal:
+def _stop_signal(request: Request) -> StopSignal:
     # As with ARG, BuildKit drops flags here without looking at them.
     if not request.rest:
         raise Refusal(request.rest_at, "STOPSIGNAL without an argument", "a signal")
     return StopSignal(span=request.span, text=request.text, signal=request.rest)
 
 
-def _shell(request: _Request) -> Shell:
-    _Flags(request)
-    words = _json_words(request.rest, request.rest_at)
+def _shell(request: Request) -> Shell:
+    Flags(request)
+    words = json_words(request.rest, request.rest_at)
     if not words:
         raise Refusal(
             request.rest_at,
@@ -1079,34 +774,34 @@ def _shell(request: _Request) -> Shell:
     return Shell(span=request.span, text=request.text, words=words)
 
 
-def _cmd(request: _Request) -> Cmd:
-    _Flags(request)
-    return Cmd(span=request.span, text=request.text, command=_command(request))
+def _cmd(request: Request) -> Cmd:
+    Flags(request)
+    return Cmd(span=request.span, text=request.text, command=command_of(request))
 
 
-def _entrypoint(request: _Request) -> Entrypoint:
-    _Flags(request)
-    return Entrypoint(span=request.span, text=request.text, command=_command(request))
+def _entrypoint(request: Request) -> Entrypoint:
+    Flags(request)
+    return Entrypoint(span=request.span, text=request.text, command=command_of(request))
 
 
-def _expose(request: _Request) -> Expose:
+def _expose(request: Request) -> Expose:
     if not request.rest:
         raise Refusal(request.rest_at, "EXPOSE without a port", "PORT or PORT/PROTOCOL")
-    _Flags(request)
-    return Expose(span=request.span, text=request.text, ports=_blank_separated(request))
+    Flags(request)
+    return Expose(span=request.span, text=request.text, ports=blank_separated(request))
 
 
-def _volume(request: _Request) -> Volume:
-    paths = tuple(path.strip(SPACES) for path in _list(request))
+def _volume(request: Request) -> Volume:
+    paths = tuple(path.strip(SPACES) for path in word_list(request))
     if not paths:
         raise Refusal(request.rest_at, "VOLUME without a path", "a path")
-    _Flags(request)
+    Flags(request)
     if "" in paths:
         raise Refusal(request.rest_at, "VOLUME with an empty path", "a path")
     return Volume(span=request.span, text=request.text, paths=paths)
 
 
-def _healthcheck(request: _Request) -> Healthcheck:
+def _healthcheck(request: Request) -> Healthcheck:
     parts = re.split(f"[{SPACES}]+", request.rest, maxsplit=1)
     kind = parts[0].upper()
     rest = parts[1] if len(parts) > 1 else ""
@@ -1116,11 +811,11 @@ def _healthcheck(request: _Request) -> Healthcheck:
         if rest:
             raise Refusal(at, "HEALTHCHECK NONE with an argument", "nothing behind NONE")
         return Healthcheck(span=request.span, text=request.text, command=None)
-    flags = _Flags(request)
+    flags = Flags(request)
     if kind != "CMD":
         message = f"HEALTHCHECK with {parts[0]!r}" if kind else "HEALTHCHECK without a command"
         raise Refusal(request.rest_at, message, "CMD or NONE")
-    words = _json_words(rest, at)
+    words = json_words(rest, at)
     command: str | tuple[str, ...] = rest if words is None else words
     if not command:
         raise Refusal(at, "HEALTHCHECK CMD without a command", "a command")
@@ -1128,58 +823,20 @@ def _healthcheck(request: _Request) -> Healthcheck:
         span=request.span,
         text=request.text,
         command=command,
-        interval=_seconds(flags, "interval"),
-        timeout=_seconds(flags, "timeout"),
-        start_period=_seconds(flags, "start-period"),
-        start_interval=_seconds(flags, "start-interval"),
-        retries=_retries(flags),
+        interval=seconds(flags, "interval"),
+        timeout=seconds(flags, "timeout"),
+        start_period=seconds(flags, "start-period"),
+        start_interval=seconds(flags, "start-interval"),
+        retries=retries(flags),
     )
 
 
-_DURATION_UNITS = {
-    "ns": 1e-9, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "\N{GREEK SMALL LETTER MU}s": 1e-6, "ms": 1e-3,
-    "s": 1.0, "m": 60.0, "h": 3600.0,
-}  # fmt: skip
-_DURATION_PART = re.compile(
-    r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\N{MICRO SIGN}s|\N{GREEK SMALL LETTER MU}s|ms|s|m|h)"
-)
-
-
-def _seconds(flags: _Flags, name: str) -> float | None:
-    """Return a duration such as `1m30s` in seconds; nothing and zero leave the default."""
-    value = flags.text(name)
-    if value is None:
-        return None
-    number = value.removeprefix("+")
-    if number in {"0", "-0"}:
-        return None
-    seconds = 0.0
-    at = 0
-    while (part := _DURATION_PART.match(number, at)) is not None:
-        seconds += float(part[1]) * _DURATION_UNITS[part[2]]
-        at = part.end()
-    if at == 0 or at < len(number):
-        raise Refusal(flags.offset(name), f"--{name} is {value!r}", "a duration such as 30s or 1m30s")
-    if 0 < seconds < 1e-3:
-        raise Refusal(flags.offset(name), f"--{name} is {value!r}", "at least 1ms")
-    return seconds or None
-
-
-def _retries(flags: _Flags) -> int | None:
-    value = flags.text("retries")
-    if value is None:
-        return None
-    if re.fullmatch(r"\+?[0-9]{1,10}", value) is None or int(value) >= 2**31:
-        raise Refusal(flags.offset("retries"), f"--retries is {value!r}", "a number that is not negative")
-    return int(value) or None
-
-
-def _onbuild(request: _Request) -> Onbuild:
+def _onbuild(request: Request) -> Onbuild:
     if not request.rest:
         raise Refusal(request.rest_at, "ONBUILD without an instruction", "an instruction")
-    _Flags(request)
+    Flags(request)
     stored = request.rest + "".join(f"\n{heredoc.raw_body}{heredoc.name}" for heredoc in request.heredocs)
-    keyword = _split(request.rest)[0]
+    keyword = split_line(request.rest)[0]
     _require_trigger(keyword, request.rest_at)
     reader = LineReader(stored.encode("utf-8", "surrogateescape"), file="", escape="\\")
     try:
@@ -1197,7 +854,7 @@ def _require_trigger(keyword: str, offset: int) -> None:
         raise Refusal(offset, f"{keyword} as a trigger of ONBUILD", "another instruction")
 
 
-_BUILDERS: Mapping[str, Callable[[_Request], Instruction]] = {
+_BUILDERS: Mapping[str, Callable[[Request], Instruction]] = {
     "ADD": _add,
     "ARG": _arg,
     "CMD": _cmd,

@@ -1,0 +1,249 @@
+"""Model, contents, records and history put together to a plan.
+
+Reads the state through the objects that it is handed; every rule that it applies lives in `cache`, `cost`
+and `plan`.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from devloop.cache.baseline import Baseline, fingerprint
+from devloop.cache.predict import Contents, Prediction, predict
+from devloop.cache.records import Records
+from devloop.cost.classify import Classification, classify
+from devloop.cost.estimate import estimate_step
+from devloop.cost.history import History
+from devloop.cost.priors import PRIORS
+from devloop.dockerfile import instructions as ins
+from devloop.dockerfile.stages import BuildGraph, FromContext, Step
+from devloop.plan.advice import CACHE_TARGETS
+from devloop.plan.causes import ChangesOf, Evidence, name_causes
+from devloop.plan.decide import Overheads, Situation, StepCost, decide
+from devloop.plan.model import PathChange, Plan
+from devloop.project.reading import Model
+from devloop.project.settings import Settings
+from devloop.state.database import StateUnavailable
+
+
+def step_key(graph: BuildGraph, step: Step) -> str:
+    """Return the key under which the durations of a step are kept.
+
+    It is the instruction's text without the amount of its blanks, and the base that its stage stands on: an
+    edit of a variable's value does not forget what an install took.
+    """
+    index: int | None = step.stage
+    reference = ""
+    while index is not None:
+        stage = graph.stage(index)
+        reference, index = stage.base_reference, stage.base_stage
+    text = "\0".join((step.keyword, " ".join(_work_text(step).split()), reference))
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _work_text(step: Step) -> str:
+    if isinstance(step.instruction, ins.Run):
+        form = ins.run_script(step.instruction)
+        return " ".join(form.words) if isinstance(form, ins.ExecWords) else _script(form)
+    return step.text
+
+
+def _script(form: ins.ScriptForm) -> str:
+    match form:
+        case ins.ExecWords(words=words):
+            return " ".join(words)
+        case ins.HeredocFile(body=body):
+            return body
+        case ins.ShellLine(text=text) | ins.HeredocBody(text=text) | ins.LineWithHeredocs(text=text):
+            return text
+
+
+def classify_steps(graph: BuildGraph, *, threshold_seconds: float = 5.0) -> dict[int, Classification]:
+    """Classify every RUN step of the graph, each with the earlier ones of its chain of stages."""
+    found: dict[int, Classification] = {}
+    chains: dict[int, tuple[list[Classification], bool]] = {}
+    for stage in sorted(graph.stages, key=lambda one: one.index):
+        above, copied = (
+            chains.get(stage.base_stage, ([], False)) if stage.base_stage is not None else ([], False)
+        )
+        earlier = list(above)
+        for number in stage.steps:
+            step = graph.steps[number]
+            if isinstance(step.instruction, ins.Run):
+                form = ins.run_script(step.instruction)
+                found[number] = classify(
+                    form.words if isinstance(form, ins.ExecWords) else _script(form),
+                    shell=step.shell,
+                    has_cache_mount=_has_cache_mount(step.instruction),
+                    earlier=tuple(earlier),
+                    source_copied_since=copied,
+                    threshold_seconds=threshold_seconds,
+                )
+                earlier.append(found[number])
+                if found[number].families:
+                    copied = False
+            elif step.keyword in {"COPY", "ADD"} and _reads_context(graph, step):
+                copied = True
+        chains[stage.index] = (earlier, copied)
+    return found
+
+
+def _has_cache_mount(run: ins.Run) -> bool:
+    return any(mount.type == "cache" for mount in run.mounts)
+
+
+def _reads_context(graph: BuildGraph, step: Step) -> bool:
+    if step.vertex is None:
+        return False
+    return any(isinstance(entry.producer, FromContext) for entry in graph.vertices[step.vertex].inputs)
+
+
+def price_steps(
+    graph: BuildGraph, history: History | None, project: str, *, warn_seconds: float = 5.0
+) -> dict[int, StepCost]:
+    """Price every step: from its own runs, from runs of its kind on this machine, else from the priors."""
+    classes = classify_steps(graph, threshold_seconds=warn_seconds)
+    keys = {step.number: step_key(graph, step) for step in graph.steps}
+    own: Mapping[str, tuple[float, ...]] = {}
+    alike: Mapping[str, tuple[float, ...]] = {}
+    if history is not None:
+        try:
+            own = history.durations(project, keys.values())
+            alike = history.durations_by_kind({one.kind for one in classes.values()})
+        except StateUnavailable:
+            own, alike = {}, {}
+    manifests: dict[str, list[str]] = {}
+    for prior in PRIORS:
+        manifests.setdefault(prior.family, []).extend(prior.manifests)
+    costs: dict[int, StepCost] = {}
+    for step in graph.steps:
+        one = classes.get(step.number)
+        estimate = estimate_step(
+            own.get(keys[step.number], ()), alike.get(one.kind, ()) if one else (), one, step.keyword
+        )
+        expensive = False
+        if one is not None:
+            expensive = one.expensive is True
+            if estimate.seconds_from == "measured" and estimate.seconds is not None:
+                expensive = estimate.seconds >= warn_seconds
+        families = one.families if one is not None else ()
+        run = step.instruction if isinstance(step.instruction, ins.Run) else None
+        costs[step.number] = StepCost(
+            kind=one.kind if one is not None else None,
+            family=one.family if one is not None else None,
+            expensive=expensive,
+            seconds=estimate.seconds if step.vertex is not None else None,
+            seconds_from=estimate.seconds_from if step.vertex is not None else None,
+            note=estimate.note,
+            manifests=tuple(dict.fromkeys(name for family in families for name in manifests.get(family, ()))),
+            cache_target=next(
+                (CACHE_TARGETS[family] for family in families if family in CACHE_TARGETS), None
+            ),
+            has_cache_mount=run is not None and _has_cache_mount(run),
+        )
+    return costs
+
+
+def overheads(history: History | None, project: str) -> Overheads:
+    """Return what a rebuild costs besides its steps, as measured on earlier ones here."""
+    if history is None:
+        return Overheads()
+    try:
+        build = history.overheads(project)
+        restart = history.restart_times(project, "replace")
+    except StateUnavailable:
+        return Overheads()
+    parts = [build.export_seconds, build.metadata_seconds]
+    known = [part for part in parts if part is not None]
+    times = [restart.stop_seconds, restart.start_seconds, restart.healthy_seconds]
+    measured = [part for part in times if part is not None]
+    return Overheads(sum(known) if known else None, sum(measured) if measured else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a plan is asked about: a model with contents, against what was built and what runs."""
+
+    model: Model
+    contents: Contents
+    records: Records
+    baseline: Baseline | None
+    changes: tuple[PathChange, ...]
+    changes_of: ChangesOf
+    unread: tuple[str, ...] = ()
+    deployed: str | None = None
+    run_changes: tuple[str, ...] = ()
+    dockerfile_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A plan with what it was derived from, for whoever builds next and compares."""
+
+    plan: Plan
+    prediction: Prediction
+    fingerprint: str
+
+
+def answer(question: Question, settings: Settings, history: History | None) -> Answered:
+    """Make the plan."""
+    model = question.model
+    prediction = predict(model.graph, question.contents, question.records, no_cache=settings.no_cache)
+    now = fingerprint(model.graph, question.contents)
+    evidence = Evidence(
+        graph=model.graph,
+        prediction=prediction,
+        records=question.records,
+        baseline=question.baseline,
+        changes_of=question.changes_of,
+        no_cache=settings.no_cache,
+    )
+    project = model.location.identity
+    situation = Situation(
+        name=model.location.name,
+        dockerfile=model.location.shown_dockerfile,
+        context=str(model.location.context),
+        graph=model.graph,
+        prediction=prediction,
+        causes=name_causes(evidence),
+        changes=question.changes,
+        unread=question.unread,
+        costs=price_steps(model.graph, history, project, warn_seconds=settings.warn_seconds),
+        overheads=overheads(history, project),
+        same_image=question.deployed is not None and question.deployed == now,
+        baseline=question.baseline,
+        run_changes=question.run_changes,
+        warn_seconds=settings.warn_seconds,
+        silenced=frozenset(settings.silence),
+        dockerfile_changed=question.dockerfile_changed,
+        runs_container=settings.run,
+    )
+    return Answered(decide(situation), prediction, now)
+
+
+def describe_feeds(graph: BuildGraph, step: Step) -> str:
+    """Say what feeds a step: the context paths, stages and images that it takes from."""
+    if step.vertex is None:
+        return ""
+    words: list[str] = []
+    for entry in graph.vertices[step.vertex].inputs:
+        for taken in entry.taken:
+            words.extend(_feed_words(graph, entry.producer, taken.sources))
+    return ", ".join(dict.fromkeys(words))
+
+
+def _feed_words(graph: BuildGraph, producer: object, sources: Sequence[str]) -> list[str]:
+    from devloop.dockerfile.stages import FromImage, FromRemote, FromVertex
+
+    match producer:
+        case FromContext(name=name):
+            prefix = f"{name}:" if name else ""
+            return [f"{prefix}{source}" for source in sources]
+        case FromVertex(vertex=number):
+            stage = graph.stage(graph.steps[graph.vertices[number].step].stage)
+            return [f"{stage.label}:{source}" for source in sources]
+        case FromImage(reference=reference):
+            return [f"{reference}:{source}" for source in sources]
+        case FromRemote(reference=reference):
+            return [reference.strip()]
+    return []

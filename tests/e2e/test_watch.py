@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,12 @@ def edit(file: Path, old: str, new: str) -> None:
 def add_line(file: Path, line: str) -> None:
     with file.open("a") as text:
         text.write(line + "\n")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def running(engine: dict[str, str], name: str) -> list[tuple[str | None, str]]:
@@ -308,6 +316,43 @@ def test_a_second_watch_of_the_same_project_says_so_and_stops(watch: Watch, proj
     assert str(first.process.pid) in second.stderr + json.dumps(second.events)
     first.save("index.html", "version 2\n")
     wait_until_serving(first, "version 2\n")
+
+
+def test_port_and_environment_come_from_the_flags(watch: Watch, project: Path) -> None:
+    (project / "start.sh").write_text("echo $GREETING > greeting.html\n" + START)
+    (project / "more.env").write_text("PLACE=world\n")
+    edit(project / "start.sh", "$GREETING", "$GREETING, $PLACE")
+    port = free_port()
+    session = watch(
+        project,
+        "--publish",
+        f"127.0.0.1:{port}:8000",
+        "--env",
+        "GREETING=hello",
+        "--env-file",
+        str(project / "more.env"),
+    )
+    session.wait_for("deployed")
+    assert session.url is not None
+    assert f":{port}" in session.url
+    assert session.get("/greeting.html") == "hello, world\n"
+
+
+def test_the_cache_is_that_of_the_users_own_docker_build(
+    watch: Watch, project: Path, engine: dict[str, str], unique_name: str
+) -> None:
+    own = subprocess.run(
+        ["docker", "build", "--quiet", "--tag", f"{unique_name}-own", str(project)],
+        env=engine,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert own.returncode == 0, own.stderr
+    session = watch(project)
+    built = session.wait_for("build_finished")
+    assert (built["status"], built["ran"]) == ("ok", 0)
+    wait_until_serving(session, "version 1\n")
 
 
 def test_a_dependency_list_is_warned_about_before_its_install_runs_again(

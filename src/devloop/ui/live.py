@@ -15,7 +15,16 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from devloop.loop.events import BuildStarted, ContainerLog, Event, StepFinished, StepLog, StepStarted
+from devloop.loop.events import (
+    BuildStarted,
+    ContainerLog,
+    Event,
+    Planned,
+    SessionStarted,
+    StepFinished,
+    StepLog,
+    StepStarted,
+)
 from devloop.ui.stream import DisplayClosed, Output
 from devloop.ui.text import Line, Style, clean_log, line_width, symbols
 from devloop.ui.view import View, describe, fold, in_flight
@@ -32,6 +41,8 @@ _RICH: Final[Mapping[Style, str]] = {
     "warn": "yellow",
     "bad": "bold red",
     "accent": "cyan",
+    "log": "dim",
+    "source": "",
 }
 
 
@@ -97,6 +108,13 @@ class LiveDisplay:
                 return ""  # these move below the history
             case ContainerLog():
                 return self._container_line(event)
+            case SessionStarted():
+                lines = describe(event, self._view, self._width(), self._marks)
+                return self._rendered(map(_rich_text, lines)) + "\n"
+            case Planned(first=False):
+                # A blank line sets every save apart.
+                lines = describe(event, self._view, self._width() - _GUTTER, self._marks)
+                return "\n" + self._stamped(lines)
             case _:
                 return self._stamped(describe(event, self._view, self._width() - _GUTTER, self._marks))
 
@@ -104,9 +122,9 @@ class LiveDisplay:
         return max(self._console.width, 40)
 
     def _container_line(self, event: ContainerLog) -> str:
-        text = Text(f"{self._marks.bar} ", style="dim")
         # The app's own colours stay; everything else that could move the cursor is gone.
-        text.append_text(Text.from_ansi(clean_log(event.line, keep_color=True), style="dim"))
+        text = Text(f"{self._marks.bar} ", style="dim")
+        text.append_text(Text.from_ansi(clean_log(event.line, keep_color=True)))
         return self._rendered([text])
 
     def _stamped(self, lines: Iterable[Line]) -> str:
@@ -114,7 +132,7 @@ class LiveDisplay:
         texts: list[Text] = []
         for index, line in enumerate(lines):
             gutter = "" if index or stamp == self._stamp else stamp
-            texts.append(Text(gutter.ljust(_GUTTER), style="dim").append_text(_rich_text(line)))
+            texts.append(_rich_text(((gutter.ljust(_GUTTER), "dim"), *line)))
         self._stamp = stamp
         return self._rendered(texts)
 
@@ -131,11 +149,14 @@ class LiveDisplay:
         lines = in_flight(self._view, self._clock(), width - 1, room, self._marks)
         if not history and not lines and not self._drawn:
             return
-        up = f"\r\x1b[{self._rows(width)}A" if self._drawn else ""
-        wipe = "\x1b[J" if history or not lines else ""
         moving = "".join(self._rendered([_rich_text(line)]).rstrip("\n") + "\x1b[K\n" for line in lines)
-        below = "\x1b[J" if self._drawn and lines else ""
-        self._output.write(f"{up}{wipe if self._drawn else ''}{history}{moving}{below}")
+        if self._drawn:
+            # After a resize the old rows may be joined or torn, so they are wiped and not overwritten.
+            wipes_first = bool(history) or not lines or width != self._drawn_width
+            top = f"\r\x1b[{self._rows(width)}A" + ("\x1b[J" if wipes_first else "")
+            self._output.write(f"{top}{history}{moving}\x1b[J")
+        else:
+            self._output.write(f"{history}{moving}")
         self._drawn = [line_width(line) for line in lines]
         self._drawn_width = width
 

@@ -139,10 +139,11 @@ def runs_sentence(plan: Plan, *, measured: str = "measured on earlier builds her
         steps = f"{sure} of {count(total, 'step')} {'runs' if sure == 1 else 'run'} again"
         if maybe:
             steps += f", {maybe} more may"
-    return f"{steps}{_cost(plan, measured)}"
+    return f"{steps}{cost_words(plan, measured)}"
 
 
-def _cost(plan: Plan, measured: str) -> str:
+def cost_words(plan: Plan, measured: str) -> str:
+    """Say how long the whole takes and what the figure rests on, as the end of a sentence."""
     if plan.seconds is None:
         return "; how long that takes is not known yet" if plan.runs else ""
     if not plan.runs and plan.seconds < 0.05:
@@ -229,9 +230,9 @@ def warning_block(warned: Warned, width: int, marks: Symbols, *, indent: int = 2
     """One warning: which expensive step and what it costs, why the edit reaches it, and the way out."""
     lead = " " * indent
     where = f" (line {warned.line})"
-    room = max(width - indent - text_width(marks.warning) - 1 - len(where), 8)
+    room = max(width - indent - text_width(f"{marks.warning} expensive step: {where}"), 8)
     text = shorten(instruction_text(warned.instruction, warned.text), room, ellipsis=marks.ellipsis)
-    rows: list[Line] = [((f"{lead}{marks.warning} ", "warn"), (text, "bold"), (where, "dim"))]
+    rows: list[Line] = [((f"{lead}{marks.warning} expensive step: ", "warn"), (text, "bold"), (where, "dim"))]
     labelled = (("costs", _warned_cost(warned)), ("why", warned.why), ("way out", warned.way_out))
     for label, sentence in labelled:
         for index, part in enumerate(wrap(escape_controls(sentence), width - indent - 2 - _LABEL)):

@@ -11,17 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Style = Literal["", "bold", "dim", "good", "warn", "bad", "accent"]
+# "log" and "source" are what a program printed and lines of a file: never broken, never shortened.
+Style = Literal["", "bold", "dim", "good", "warn", "bad", "accent", "log", "source"]
 Span = tuple[str, Style]
 Line = tuple[Span, ...]
 
 _ANSI: Final[Mapping[Style, str]] = {
+    "": "",
     "bold": "1",
     "dim": "2",
     "good": "32",
     "warn": "33",
     "bad": "31;1",
     "accent": "36",
+    "log": "2",
+    "source": "",
 }
 
 
@@ -54,7 +58,9 @@ def paint(line: Line, *, color: bool) -> str:
     """Join the spans of a line, with ANSI colours or with none; blanks at its end go."""
     if not color:
         return "".join(text for text, _ in line).rstrip()
-    return "".join(f"\x1b[{_ANSI[style]}m{text}\x1b[0m" if style and text else text for text, style in line)
+    return "".join(
+        f"\x1b[{_ANSI[style]}m{text}\x1b[0m" if _ANSI[style] and text else text for text, style in line
+    )
 
 
 def wants_color(*, is_terminal: bool, environ: Mapping[str, str]) -> bool:
@@ -141,6 +147,27 @@ def wrap(text: str, width: int) -> list[str]:
         else:
             line = longer
     return [*lines, line] if line else lines
+
+
+def wrap_line(line: Line, width: int, *, hang: int = 2) -> list[Line]:
+    """Break a styled line at blanks; what follows is indented `hang` columns deeper than the line itself."""
+    if line_width(line) <= width or any(style in {"log", "source"} for _, style in line):
+        return [line]
+    text = "".join(part for part, _ in line)
+    indent = " " * (len(text) - len(text.lstrip(" ")) + hang)
+    lines: list[Line] = []
+    row: list[Span] = []
+    used = 0
+    for part, style in line:
+        for word in re.findall(r" *[^ ]+|  *", part):
+            glued = word.lstrip(" ") == word and bool(row) and not row[-1][0].endswith(" ")
+            if used and used + text_width(word) > width and not glued and word.strip():
+                lines.append(tuple(row))
+                row, used = [(indent, "")], len(indent)
+                word = word.lstrip(" ")  # noqa: PLW2901  the blank is where the line breaks
+            row.append((word, style))
+            used += text_width(word)
+    return [*lines, tuple(row)]
 
 
 def line_width(line: Line) -> int:

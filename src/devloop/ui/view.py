@@ -28,7 +28,7 @@ from devloop.loop.events import (
     Watching,
 )
 from devloop.plan.model import Action, Plan, PlannedStep
-from devloop.ui.plantext import action_style, ladder, reached, runs_sentence, warning_block
+from devloop.ui.plantext import action_style, cost_words, ladder, reached, runs_sentence, warning_block
 from devloop.ui.text import (
     Line,
     Span,
@@ -46,10 +46,12 @@ from devloop.ui.text import (
     some_of,
     text_width,
     wrap,
+    wrap_line,
 )
 
 _TAIL_KEPT: Final = 4
 _LOGS_KEPT: Final = 50
+_FEW_STEPS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,16 @@ def _logged(step: RunningStep, event: StepLog) -> RunningStep:
 def describe(event: Event, before: View, width: int, marks: Symbols) -> list[Line]:
     """Put `event` into words: a line, and indented ones below it where there is more to say.
 
-    `before` is the state that the event met. Application and build output is cleaned of escapes.
+    `before` is the state that the event met. Instructions are shortened and sentences broken to fit
+    `width`; what a program printed and source lines stay whole, cleaned of escapes.
     """
+    lines: list[Line] = []
+    for line in _words(event, before, width, marks):
+        lines += wrap_line(line, width)
+    return lines
+
+
+def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]:
     match event:
         case SessionStarted():
             return _session(event, width)
@@ -169,7 +179,7 @@ def describe(event: Event, before: View, width: int, marks: Symbols) -> list[Lin
             return [_step(event, width, marks, (marks.runs, "warn"), "started")]
         case StepLog():
             return [
-                ((f"  {marks.bar} [{escape_controls(event.label)}] ", "dim"), (clean_log(event.line), "dim"))
+                ((f"  {marks.bar} [{escape_controls(event.label)}] ", "dim"), (clean_log(event.line), "log"))
             ]
         case StepFinished():
             return [_step_finished(event, width, marks)]
@@ -184,7 +194,7 @@ def describe(event: Event, before: View, width: int, marks: Symbols) -> list[Lin
         case DeployFailed():
             return _deploy_failed(event, before, marks)
         case ContainerLog():
-            return [((f"{marks.bar} ", "dim"), (clean_log(event.line), "dim"))]
+            return [((f"{marks.bar} ", "dim"), (clean_log(event.line), "log"))]
         case ContainerExited():
             return _exited(event, before, marks)
         case Problem():
@@ -230,7 +240,7 @@ def _watching(event: Watching) -> Line:
     where = f"{count(event.files, 'file')} in {count(event.directories, 'folder')}"
     return (
         (f"watching {where}{how}", "bold"),
-        (f", ready after {seconds_text(event.seconds)}; Ctrl-C stops", "dim"),
+        (f" (ready after {seconds_text(event.seconds)}); save one to see what it costs, Ctrl-C stops", "dim"),
     )
 
 
@@ -238,6 +248,7 @@ def _planned(event: Planned, width: int, marks: Symbols) -> list[Line]:
     plan = event.plan
     if event.first:
         lines: list[Line] = [(("first build", "bold"), (f": {_first_sentence(plan)}", ""))]
+        lines += ladder(_first_ladder(plan), width, marks)
     else:
         lines = [*_saved(event, width, marks), *_decision(plan)]
         lines += ladder([_without_echo(step, plan) for step in plan.runs], width, marks)
@@ -254,10 +265,19 @@ def _without_echo(step: PlannedStep, plan: Plan) -> PlannedStep:
     return replace(step, cause=None) if is_echo else step
 
 
+def _first_ladder(plan: Plan) -> list[PlannedStep]:
+    """Choose what the first screen shows: the Dockerfile as devloop sees it; of a long one, what costs."""
+    is_short = len(plan.steps) <= _FEW_STEPS
+    return [replace(step, cause=None) for step in plan.steps if is_short or step.expensive]
+
+
 def _first_sentence(plan: Plan) -> str:
-    return (
-        runs_sentence(plan, measured="measured").replace(" runs again", " runs").replace(" run again", " run")
-    )
+    total, again = len(plan.steps), len(plan.runs)
+    if not again:
+        steps = "every step should be cached"
+    else:
+        steps = count(total, "step") if again == total else f"{again} of {count(total, 'step')} to run"
+    return f"{steps}{cost_words(plan, 'measured')}"
 
 
 def _saved(event: Planned, width: int, marks: Symbols) -> list[Line]:
@@ -436,7 +456,7 @@ def exit_words(code: int | None) -> str:
 
 
 def _tail(lines: tuple[str, ...], marks: Symbols) -> list[Line]:
-    return [((f"  {marks.bar} {clean_log(line)}", "dim"),) for line in lines]
+    return [((f"  {marks.bar} {clean_log(line)}", "log"),) for line in lines]
 
 
 def _new_tail(tail: tuple[str, ...], before: View, marks: Symbols) -> list[Line]:
@@ -457,7 +477,7 @@ def _problem(event: Problem, marks: Symbols) -> list[Line]:
     else:
         lines = [((f"{marks.bad} ", "bad"), (first, "bad"))]
     lines += [((f"  {part}", ""),) for part in rest]
-    lines += [((escape_controls(line), ""),) for line in event.rendered.expandtabs(8).splitlines()]
+    lines += [((escape_controls(line), "source"),) for line in event.rendered.expandtabs(8).splitlines()]
     return [*lines, *_hint(event.hint, marks)]
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests"))  # the demo uses devloop by the same hands as the tests
 
 from support.engine import connect, containers_of, is_stand_in, remove_all  # noqa: E402
-from support.session import Session  # noqa: E402
+from support.session import Session, free_port  # noqa: E402
 
 if TYPE_CHECKING:
     from support.session import Event
@@ -71,7 +70,7 @@ def main() -> int:
 
 
 def interactive() -> NoReturn:
-    port = free_port(preferred=8000)
+    port = free_port(8000)
     url = f"http://127.0.0.1:{port}/"
     folder = EXAMPLE.relative_to(REPOSITORY)
     say(
@@ -94,17 +93,6 @@ def options(name: str, port: int) -> list[str]:
         # The engine that came with the stand-in may have no way out for a container on its bridge.
         network = ["--network", "host"] if is_stand_in(client, BASE) else []
     return ["--name", name, "--publish", f"127.0.0.1:{port}:8000", *network]
-
-
-def free_port(preferred: int = 0) -> int:
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise Unexpected("no free port on the loopback interface")
 
 
 # ---------------------------------------------------------------------- the scripted demo

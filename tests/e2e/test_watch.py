@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.engine import BUSYBOX, connect, containers_of, is_stand_in
+from support.session import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,12 +60,6 @@ def edit(file: Path, old: str, new: str) -> None:
 def add_line(file: Path, line: str) -> None:
     with file.open("a") as text:
         text.write(line + "\n")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def running(engine: dict[str, str], name: str) -> list[tuple[str | None, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,16 @@ Event = dict[str, Any]
 
 MARK = "DEVLOOP_TEST_SESSION"
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def free_port(preferred: int = 0) -> int:
+    """A port that nothing listens on, on the loopback interface: `preferred` if it is such a one."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            return free_port()
+        return int(probe.getsockname()[1])
 
 
 class Session:

@@ -37,6 +37,8 @@ class WatchSettings:
     """Share of a burst's length to wait after it: what took 200 ms is acted on 100 ms after its end."""
     burst_quiet_max_seconds: float = 0.3
     """The most for a burst. Longer pauses inside one operation come from git, whose lock is seen."""
+    burst_memory_seconds: float = 0.1
+    """An event so soon after a batch belongs to the same burst, whose paths and length count on."""
     overflow_quiet_seconds: float = 0.150
     """After lost events: everything is to be compared, so it should be still."""
     repeat_seconds: float = 0.3
@@ -100,6 +102,9 @@ class Debouncer:
     _temporary: set[str] = field(default_factory=set)
     _unsettled: dict[str, tuple[State, float]] = field(default_factory=dict)
     _gaps: list[str] = field(default_factory=list)
+    _burst: set[str] = field(default_factory=set)
+    _burst_first: float = 0.0
+    _taken: float = float("-inf")
     _is_pending: bool = False
     _first: float = 0.0
     _last: float = 0.0
@@ -158,6 +163,11 @@ class Debouncer:
             temporary=frozenset(self._temporary - self._paths),
             gaps=tuple(self._gaps),
         )
+        if batch.reason == "git lock limit":
+            # Whoever held it is gone. Until it is released it says nothing any more.
+            self._held_since = float("-inf")
+        self._burst |= self._paths
+        self._taken = now
         self._paths.clear()
         self._temporary.clear()
         self._unsettled.clear()
@@ -184,6 +194,9 @@ class Debouncer:
             self._is_pending = True
             self._first = now
             self._quiet_from = now
+            if now - self._taken > self.settings.burst_memory_seconds:
+                self._burst.clear()
+                self._burst_first = now
         self._last = now
         if extends or now < self._first + self.settings.repeat_seconds:
             self._quiet_from = now
@@ -208,12 +221,19 @@ class Debouncer:
     def _quiet(self) -> float:
         settings = self.settings
         quiet = settings.quiet_seconds
-        if len(self._paths) > settings.burst_paths:
-            grown = settings.burst_growth * (self._quiet_from - self._first)
+        if self._is_burst():
+            grown = settings.burst_growth * (self._quiet_from - self._burst_first)
             quiet = max(quiet, settings.burst_quiet_seconds, min(grown, settings.burst_quiet_max_seconds))
         if self._gaps:
             quiet = max(quiet, settings.overflow_quiet_seconds)
         return quiet
+
+    def _is_burst(self) -> bool:
+        enough = self.settings.burst_paths + 1
+        # Asked after every round of events, so two big sets are never united.
+        if max(len(self._paths), len(self._burst)) >= enough:
+            return True
+        return len(self._burst | self._paths) >= enough
 
     def _limit(self) -> float:
         """When a batch goes that never becomes quiet."""

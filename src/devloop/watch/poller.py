@@ -39,6 +39,11 @@ _LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.mergerfs", "fuse.encfs", "
 """User-space file systems over local directories: all writes go through the mount, so events come."""
 
 Signature = tuple[int, int, int, int, int]
+"""Mode, size, modification time, inode, change time."""
+
+_RACY_NANOSECONDS = 50_000_000
+"""A file written so shortly before a look may be written again without a new time: clocks tick in 4 to
+10 ms. Such an entry is remembered with a time that no file has, and so reported once more."""
 
 
 def silent_reason(file_system: str) -> str | None:
@@ -51,8 +56,8 @@ def silent_reason(file_system: str) -> str | None:
 def mounts_in(mountinfo: str, root: str) -> dict[str, str]:
     """Return the file system type at `root` (as `""`) and at each mount point below it (relative).
 
-    `mountinfo` is the text of /proc/self/mountinfo. Of two mounts at one place the later one counts, since
-    it hides the other.
+    `mountinfo` is the text of /proc/self/mountinfo, whose lines come in no dependable order but one: of two
+    mounts at one place the later one hides the other, and counts.
     """
     at_root = ("", "")
     found: dict[str, str] = {}
@@ -66,8 +71,6 @@ def mounts_in(mountinfo: str, root: str) -> dict[str, str]:
         if root == point or root.startswith(f"{prefix}/"):
             if len(point) >= len(at_root[0]):
                 at_root = (point, kinds[0])
-                # What was mounted earlier below a place that is now covered cannot be seen any more.
-                found.clear()
         elif point.startswith(f"{root.rstrip('/')}/"):
             found[point[len(root.rstrip("/")) + 1 :]] = kinds[0]
     return {"": at_root[1], **found}
@@ -208,10 +211,13 @@ class Poller:
             names = os.listdir(host)  # noqa: PTH208
         except OSError:
             names = []
+        wall = time.time_ns()
         for name in names:
             found = signature(f"{host}/{name}")
             if found is None:
                 continue
+            if abs(wall - found[2]) < _RACY_NANOSECONDS:
+                found = (*found[:4], -1)
             keep = scope.keep_directory if stat.S_ISDIR(found[0]) else scope.keep_file
             if keep(join(path, name)):
                 entries[name] = found

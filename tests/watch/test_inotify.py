@@ -1,0 +1,61 @@
+import struct
+
+import pytest
+
+from devloop.watch import inotify
+from devloop.watch.events import Dirty, LimitReached, biggest_directories
+from devloop.watch.inotify import RawEvent, merge, parse_events, tops
+
+pytestmark = pytest.mark.skipif(not inotify.is_available(), reason="inotify is Linux's")
+
+
+def test_the_constants_are_those_of_the_library() -> None:
+    from watchdog.observers.inotify_c import InotifyConstants
+
+    names = [name for name in vars(inotify) if name.startswith("IN_")]
+    assert len(names) >= 16
+    for name in names:
+        assert getattr(inotify, name) == getattr(InotifyConstants, name), name
+
+
+def test_a_buffer_is_taken_apart_into_events_with_and_without_names() -> None:
+    buffer = struct.pack("iIII", 7, inotify.IN_CREATE, 0, 16) + b"main.py".ljust(16, b"\0")
+    buffer += struct.pack("iIII", -1, inotify.IN_Q_OVERFLOW, 0, 0)
+    buffer += struct.pack("iIII", 8, inotify.IN_DELETE_SELF, 0, 0)
+    assert list(parse_events(buffer)) == [
+        RawEvent(7, inotify.IN_CREATE, "main.py"),
+        RawEvent(-1, inotify.IN_Q_OVERFLOW, ""),
+        RawEvent(8, inotify.IN_DELETE_SELF, ""),
+    ]
+    assert list(parse_events(b"")) == []
+
+
+def test_of_two_reports_of_one_path_the_later_state_stays() -> None:
+    assert merge([Dirty("a", "open"), Dirty("b")], [Dirty("a", "settled")]) == [Dirty("a"), Dirty("b")]
+
+
+def test_only_the_uppermost_directories_are_named() -> None:
+    assert tops(["a/b", "a", "ab", "c/d", "c/d/e"]) == ("a", "ab", "c/d")
+    assert tops(["", "a"]) == ("",)
+
+
+def test_the_biggest_directories_come_first_and_equals_by_name() -> None:
+    paths = ["", "a", "b", "b/1", "b/2", "c", "c/1", "d"]
+    assert biggest_directories(paths) == (("b", 3), ("c", 2), ("a", 1))
+    assert biggest_directories([]) == ()
+
+
+def test_the_message_about_the_limit_says_what_it_takes_to_get_rid_of_it() -> None:
+    limit = LimitReached("watches", 8_000, 18_204, 8_192, (("node_modules", 15_900), ("src", 90)))
+    assert str(limit) == (
+        "The system's limit of file watches is reached: devloop holds 8,000 of 18,204 it needs "
+        "(limit 8,192, shared with editors and other tools). The rest is polled.\n"
+        "  Most directories: node_modules/ (15,900), src/ (90)\n"
+        "  If the build does not need it, add to .dockerignore: node_modules\n"
+        "  To raise it: sudo sysctl fs.inotify.max_user_watches=524288"
+    )
+
+
+def test_an_unknown_limit_is_said_to_be_unknown() -> None:
+    assert "limit unknown" in str(LimitReached("watches", 1, 2, None, ()))
+    assert inotify.read_limit("no_such_limit") is None

@@ -30,7 +30,6 @@ from devloop.ui.text import Line, Style, clean_log, line_width, symbols
 from devloop.ui.view import View, describe, fold, in_flight
 
 _GUTTER: Final = 9
-_REFRESH_SECONDS: Final = 0.2
 _TALLEST: Final = 10
 
 _RICH: Final[Mapping[Style, str]] = {
@@ -64,6 +63,7 @@ class LiveDisplay:
         *,
         ascii_only: bool,
         rewraps: bool = True,
+        refresh_seconds: float = 0.2,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _local_now,
     ) -> None:
@@ -71,6 +71,7 @@ class LiveDisplay:
         self._output: Final = output
         self._marks: Final = symbols(ascii_only=ascii_only)
         self._rewraps: Final = rewraps
+        self._refresh_seconds: Final = refresh_seconds
         self._clock: Final = clock
         self._now: Final = now
         self._lock: Final = threading.RLock()
@@ -178,7 +179,7 @@ class LiveDisplay:
             self._ticker.start()
 
     def _tick(self) -> None:
-        while self._busy.wait() and not self._closed.wait(_REFRESH_SECONDS):
+        while self._busy.wait() and not self._closed.wait(self._refresh_seconds):
             with self._lock:
                 try:
                     self._draw("")

@@ -25,6 +25,7 @@ from devloop.ui.text import (
 
 NARROWEST: Final = 40
 _LABEL: Final = 9
+_ROOMY: Final = 60
 _MANY_CHANGES: Final = 8
 
 
@@ -93,7 +94,8 @@ def _fact(label: str, spans: Line) -> Line:
 
 def action_style(action: str) -> Style:
     """Doing nothing is good news, a rebuild costs something, the others are cheap."""
-    return {"none": "good", "rebuild": "warn"}.get(action, "accent")  # type: ignore[return-value]  # a literal
+    styles: dict[str, Style] = {"none": "good", "rebuild": "warn"}
+    return styles.get(action, "accent")
 
 
 def _changes(plan: Plan, room: int, marks: Symbols) -> list[tuple[str, str]]:
@@ -182,7 +184,8 @@ def ladder(steps: Sequence[PlannedStep], width: int, marks: Symbols, *, indent: 
     several.
     """
     costs = [step_cost(step) for step in steps]
-    words = [_STATUS[step.status] + (", expensive" if _is_marked(step) else "") for step in steps]
+    expensive = ", expensive" if width >= _ROOMY else " !"
+    words = [_STATUS[step.status] + (expensive if _is_marked(step) else "") for step in steps]
     cost_width = max((text_width(cost) for cost in costs), default=0)
     line_width = max((len(str(step.line)) for step in steps), default=1)
     left = indent + 2 + line_width + 2

@@ -1,6 +1,7 @@
 """Where a view writes: a stream that never fails on a character and says quietly that it was closed."""
 
 import contextlib
+import errno
 import os
 import threading
 from typing import Final, TextIO
@@ -43,7 +44,8 @@ class Output:
                 self._stream.write(safe)
                 self._stream.flush()
             except (OSError, ValueError) as error:
-                is_quiet = isinstance(error, BrokenPipeError | ValueError)
+                # ValueError: the stream was closed; EIO: the terminal went away.
+                is_quiet = isinstance(error, BrokenPipeError | ValueError) or error.errno == errno.EIO
                 self._closed = DisplayClosed("" if is_quiet else str(error))
                 self._discard()
                 raise DisplayClosed(self._closed.reason) from error

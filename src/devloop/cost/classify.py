@@ -7,7 +7,7 @@ hides its work: the step is opaque, and only a measurement can tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,13 @@ def classify(
         # PowerShell and cmd share the separators that matter here.
         commands = commands_of(command.replace("\\", "/"))
     earlier_kinds = {kind for one in earlier for kind in one.kinds} if source_copied_since else set()
-    verdicts = [_verdict(one, table, earlier_kinds, has_cache_mount=has_cache_mount) for one in commands]
+    verdicts = [
+        replace(
+            _verdict(one, table, earlier_kinds, has_cache_mount=has_cache_mount),
+            is_conditional=one.is_conditional,
+        )
+        for one in commands
+    ]
     return _combined(verdicts, threshold_seconds)
 
 
@@ -140,6 +146,7 @@ class _Verdict:
     seconds: tuple[float, float, float] | None
     reason: str
     is_second_phase: bool = False
+    is_conditional: bool = False
 
 
 def _verdict(
@@ -170,9 +177,9 @@ def _priced(label: str, prior: Prior, earlier_kinds: set[str], *, has_cache_moun
             label, prior.kind, prior.family, prior.bound, _SECOND_PHASE_SECONDS, reason, is_second_phase=True
         )
     share = prior.warm if has_cache_mount else 1.0
-    seconds = (prior.small * share, prior.median * share, prior.large * share)
+    low, median, high = (part * share for part in prior.seconds)
     reason = f"{label}: {prior.reason}" + ("; a cache mount keeps part of it" if has_cache_mount else "")
-    return _Verdict(label, prior.kind, prior.family, prior.bound, seconds, reason)
+    return _Verdict(label, prior.kind, prior.family, prior.bound, (low, median, high), reason)
 
 
 def _hidden(command: Command) -> _Verdict:
@@ -230,13 +237,24 @@ def _combined(verdicts: Sequence[_Verdict], threshold_seconds: float) -> Classif
 
 
 def _total(verdicts: Sequence[_Verdict]) -> tuple[float, float, float]:
-    """Add up different families. Within one the largest counts: an install includes its `update`."""
+    """Add up different families. Within one the largest counts: an install includes its `update`.
+
+    Of commands in branches only the largest counts: `if yarn.lock ... elif pnpm-lock.yaml ...` takes one.
+    """
     largest: dict[str | None, tuple[float, float, float]] = {}
+    branch = _NONE
     for verdict in verdicts:
         seconds = verdict.seconds or _NONE
-        largest[verdict.family] = max(seconds, largest.get(verdict.family, _NONE), key=lambda three: three[1])
-    low, median, high = (sum(three[part] for three in largest.values()) for part in range(3))
+        if verdict.is_conditional:
+            branch = max(seconds, branch, key=_median)
+        else:
+            largest[verdict.family] = max(seconds, largest.get(verdict.family, _NONE), key=_median)
+    low, median, high = (sum(three[part] for three in (*largest.values(), branch)) for part in range(3))
     return low, median, high
+
+
+def _median(seconds: tuple[float, float, float]) -> float:
+    return seconds[1]
 
 
 def _is_posix(shell: tuple[str, ...]) -> bool:

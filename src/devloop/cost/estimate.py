@@ -87,6 +87,9 @@ def critical_path(nodes: Mapping[Node, tuple[float, Sequence[Node]]]) -> float:
         stack = [root]
         while stack:
             node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
             seconds, predecessors = nodes[node]
             waiting = [p for p in predecessors if p in nodes and p not in entered]
             if node not in entered and waiting:

@@ -1,4 +1,4 @@
-"""Reads the command text of a RUN step: which programs does it start, with which words?
+"""Reads the command text of a RUN step: which programs it starts, and with which words.
 
 This is no shell. It splits the text where a shell would (operators and newlines outside quotes), looks into
 subshells, control flow, substitutions, heredocs and `sh -c` texts, and takes off what only wraps a command
@@ -26,6 +26,7 @@ class Command:
     directory: str | None = None
     body: str | None = None  # the text of a heredoc that feeds it
     is_piped_into: bool = False
+    is_conditional: bool = False  # in a branch of `if` or `case`, or the other side of `||`
 
     @property
     def program(self) -> str:
@@ -59,8 +60,10 @@ def positionals(command: Command) -> tuple[str, ...]:
             skip = word in taking
         elif word.startswith("+") and command.program in {"cargo", "rustc"}:
             continue  # a toolchain
-        elif command.program in {"make", "gmake", "ninja"} and (word.isdigit() or "=" in word):
-            continue  # `-j 4` and variables
+        elif command.program in {"make", "gmake", "ninja"} and (
+            word.isdigit() or "=" in word or word.startswith("$")
+        ):
+            continue  # `-j 4`, `-j $(nproc)` and variables
         else:
             found.append(word)
     return tuple(found)
@@ -262,7 +265,7 @@ def _peeled(command: Command, depth: int) -> Iterator[Command]:
 
 
 def _split_up(command: Command, depth: int) -> Iterator[Command]:
-    """Some programs run several things at once: `find -exec X`, `mix do A, B`."""
+    """Take programs apart that run several things at once: `find -exec X`, `mix do A, B`."""
     if command.program == "find":
         yield command
         for flag in ("-exec", "-execdir", "-ok"):
@@ -293,7 +296,7 @@ def _leading_assignments(words: Sequence[str]) -> int:
 
 
 def _body_commands(command: Command, depth: int) -> Iterator[Command]:
-    """A heredoc without a program is a script: the shell's, or that of the program in its `#!` line."""
+    """Read a heredoc without a program as a script: the shell's, or that of its `#!` line."""
     if command.body is None:
         if command.assignments:
             yield command
@@ -310,7 +313,11 @@ def _body_commands(command: Command, depth: int) -> Iterator[Command]:
 
 def _nested(script: str, outer: Command) -> Iterator[Command]:
     for command in _simple_commands(script):
-        yield replace(command, directory=command.directory or outer.directory)
+        yield replace(
+            command,
+            directory=command.directory or outer.directory,
+            is_conditional=command.is_conditional or outer.is_conditional,
+        )
 
 
 def _script_text(command: Command) -> str | None:
@@ -371,7 +378,7 @@ def _unwrapped(words: tuple[str, ...]) -> tuple[str, ...] | None:
         return arguments[place:] if is_program else None
     if program == "command" and arguments[:1] in {("-v",), ("-V",)}:
         return None
-    if program in {"runuser"}:
+    if program == "runuser":
         place = _after_flags(arguments, frozenset({"-u", "-g", "-G"}))
         return arguments[place:] or None
     if program == "corepack" and arguments[:1] in {("npm",), ("yarn",), ("pnpm",)}:
@@ -445,8 +452,19 @@ def _simple_commands(text: str) -> Iterator[Command]:
     nested: list[str] = []
     body: str | None = None
     is_piped_into = False
+    is_alternative = False
     in_test = False
+    branches = 0  # open `if`s and `case`s
     cases = 0
+
+    def finished() -> Iterator[Command]:
+        is_conditional = branches > 0 or is_alternative
+        for inner in nested:
+            for command in _simple_commands(inner):
+                yield replace(command, is_conditional=command.is_conditional or is_conditional)
+        if words or body is not None:
+            yield Command(tuple(words), body=body, is_piped_into=is_piped_into, is_conditional=is_conditional)
+
     tokens = _tokens(text)
     for token in tokens:
         nested.extend(token.nested)
@@ -457,16 +475,16 @@ def _simple_commands(text: str) -> Iterator[Command]:
             if words or token.is_quoted:
                 words.append(token.value)
                 in_test = in_test and token.value != "]]"
-            elif token.value == "esac":
-                cases -= 1
             elif token.value in _SKIPPED_KEYWORDS:
-                pass
+                branches += {"if": 1, "fi": -1, "esac": -1}.get(token.value, 0)
+                cases -= token.value == "esac"
             elif token.value in {"for", "select"}:
-                _skip_to(tokens, {";", "\n", "do"})
+                nested.extend(_skip_to(tokens, {";", "\n", "do"}))
             elif token.value == "case":
-                cases += 1
                 nested.extend(_skip_to(tokens, {"in"}))
-                cases -= _skip_pattern(tokens)
+                is_open = _skip_pattern(tokens)
+                cases += is_open
+                branches += is_open
             elif token.value == "function":
                 next(tokens, None)
             else:
@@ -479,22 +497,16 @@ def _simple_commands(text: str) -> Iterator[Command]:
             # `name() { ... }`: the body follows and is read as if it were called.
             words = []
             continue
-        yield from _finished(words, nested, body, is_piped_into=is_piped_into)
-        # A newline after a pipe continues it.
-        is_piped_into = token.value in {"|", "|&"} or (is_piped_into and token.value == "\n" and not words)
+        yield from finished()
+        # A newline after an operator continues it.
+        is_continued = token.value == "\n" and not words
+        is_piped_into = token.value in {"|", "|&"} or (is_continued and is_piped_into)
+        is_alternative = token.value == "||" or (is_continued and is_alternative)
         words, nested, body = [], [], None
-        if token.value in {";;", ";&", ";;&"} and cases > 0:
-            cases -= _skip_pattern(tokens)
-    yield from _finished(words, nested, body, is_piped_into=is_piped_into)
-
-
-def _finished(
-    words: list[str], nested: list[str], body: str | None, *, is_piped_into: bool
-) -> Iterator[Command]:
-    for text in nested:
-        yield from _simple_commands(text)
-    if words or body is not None:
-        yield Command(tuple(words), body=body, is_piped_into=is_piped_into)
+        if token.value in {";;", ";&", ";;&"} and cases > 0 and not _skip_pattern(tokens):
+            cases -= 1
+            branches -= 1
+    yield from finished()
 
 
 def _skip_to(tokens: Iterator[_Token], ends: set[str]) -> list[str]:
@@ -506,14 +518,14 @@ def _skip_to(tokens: Iterator[_Token], ends: set[str]) -> list[str]:
     return nested
 
 
-def _skip_pattern(tokens: Iterator[_Token]) -> int:
-    """Skip the pattern of a case branch up to its `)`; return 1 where the case ends instead."""
+def _skip_pattern(tokens: Iterator[_Token]) -> bool:
+    """Skip the pattern of a case branch up to its `)`; return False where the case ends instead."""
     for token in tokens:
         if token.kind == "operator" and token.value == ")":
-            return 0
+            return True
         if token.kind == "word" and token.value == "esac" and not token.is_quoted:
-            return 1
-    return 1
+            return False
+    return False
 
 
 def _tokens(text: str) -> Iterator[_Token]:

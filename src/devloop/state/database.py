@@ -91,7 +91,70 @@ CREATE TABLE restarts (
 CREATE INDEX restarts_by_project ON restarts (project, kind, measured_at);
 """
 
-MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS,)
+_CACHE_RECORDS = """
+CREATE TABLE projects (
+    project TEXT PRIMARY KEY,
+    folder TEXT NOT NULL,
+    builder TEXT NOT NULL,
+    switches TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE links (
+    builder TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    record TEXT NOT NULL,
+    modes TEXT NOT NULL,
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (builder, operation, number, key, record, modes)
+) WITHOUT ROWID;
+CREATE INDEX links_by_record ON links (builder, record);
+CREATE INDEX links_by_age ON links (seen_at);
+
+CREATE TABLE record_groups (
+    builder TEXT NOT NULL,
+    name TEXT NOT NULL,
+    member TEXT NOT NULL,
+    PRIMARY KEY (builder, name, member)
+) WITHOUT ROWID;
+
+-- What the engine itself said that an operation is: tells our own error from a pruned cache.
+CREATE TABLE engine_operations (
+    builder TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    definition TEXT NOT NULL,
+    PRIMARY KEY (builder, operation, definition)
+) WITHOUT ROWID;
+
+CREATE TABLE images (
+    builder TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    config TEXT NOT NULL,
+    PRIMARY KEY (builder, reference, platform)
+) WITHOUT ROWID;
+
+CREATE TABLE baselines (
+    project TEXT PRIMARY KEY,
+    content TEXT NOT NULL,
+    saved_at REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE misses (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    project TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    predicted TEXT NOT NULL,
+    observed TEXT NOT NULL,
+    explanation TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS)
 """Script n takes a file from version n to n + 1. A released script is never edited, only followed."""
 
 
@@ -240,7 +303,10 @@ class Database:
             if not _is_corruption(error):
                 raise
             self._replace(f"corrupt: {error}")
-        return self._connect(str(self.path))
+        try:
+            return self._connect(str(self.path))
+        except _UnusableError as unusable:
+            raise StateUnavailable(self.path, unusable.reason) from unusable
 
     def _connect(self, path: str) -> sqlite3.Connection:
         import sqlite3

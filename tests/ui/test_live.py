@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from devloop.loop.events import (
@@ -149,6 +151,19 @@ def test_a_resize_tears_no_line_and_eats_no_history(widths: tuple[int, ...]) -> 
         *(f"| after {width}" for width in widths),
     ]
     terminal.display.close()
+
+
+@given(st.lists(st.sampled_from([event for _, event in session()]), max_size=40), st.booleans())
+def test_what_moves_leaves_no_trace_in_the_history(events: list[Event], narrows: bool) -> None:
+    moving, still = Terminal(80), Terminal(80)
+    still.display.close()
+    for terminal in (moving, still):
+        terminal.show(*events)
+    if narrows:
+        moving.resize(61)
+        still.resize(61)
+    moving.display.close()
+    assert moving.screen == still.screen
 
 
 def test_markup_in_a_log_line_is_text() -> None:

@@ -76,6 +76,12 @@ def test_a_plan_without_known_costs_says_so() -> None:
     assert "how long that takes is not known yet" in text
 
 
+def test_a_change_of_the_configuration_alone_is_named() -> None:
+    plan = replace(PLANS["nothing"], action="rebuild", seconds=0.4, config_changed=True)
+    text = " ".join("\n".join(plan_lines(plan, 80, ascii_only=False)).split())
+    assert "all 5 steps stay cached, only the image's configuration changes, about 0.4s in all" in text
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_of_layers(width: int, golden: Callable[[str, str], None]) -> None:
     lines = layers_lines(made_up.layer_rows(), width, ascii_only=False)

@@ -106,6 +106,28 @@ def test_without_an_engine_a_plan_starts_nothing() -> None:
     assert drawn(after(session, PLANNED), 101.0) == []
 
 
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        Planned(made_up.nothing_plan(), ("README.md",)),
+        Planned(made_up.main_plan(), ("src/web_api/main.py",)),
+        DEPLOYED,
+        DeployFailed("the files could not be copied", None, (), rolled_back=False),
+        Problem("dockerfile", "unknown instruction"),
+        ContainerExited("web", 1, ()),
+    ],
+)
+def test_a_build_goes_on_whatever_happens_meanwhile(meanwhile: Event) -> None:
+    view = after(*BUILDING, StepStarted("4/5", 4, "RUN pip install"), meanwhile)
+    assert drawn(view, 101.0)[0].startswith("| building 1.0s of about 16s")
+    assert "RUN pip install" in drawn(view, 101.0)[1]
+
+
+def test_a_save_without_an_effect_leaves_a_starting_container_on_the_screen() -> None:
+    view = after(*BUILDING, BUILT, Planned(made_up.nothing_plan(), ("README.md",)))
+    assert "starting the container" in drawn(view, 101.0)[0]
+
+
 def test_a_note_does_not_end_the_work() -> None:
     view = after(*BUILDING, Problem("watch", "a folder is skipped", severity="note"))
     assert drawn(view, 101.0)

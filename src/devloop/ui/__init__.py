@@ -56,14 +56,15 @@ def _live(target: Output, stream: TextIO, environ: Mapping[str, str]) -> Display
     from devloop.ui.text import wants_ascii, wants_color
 
     has_color = wants_color(is_terminal=True, environ=environ)
+    # NO_COLOR and FORCE_COLOR are settled here, and a terminal knows its size better than a variable does.
+    settled = {"NO_COLOR", "FORCE_COLOR"} | ({"COLUMNS", "LINES"} if stream.isatty() else set())
     console = Console(
         file=stream,
         force_terminal=True,
         no_color=not has_color,
         legacy_windows=False,
         highlight=False,
-        # rich reads TERM, COLORTERM and the size from here; NO_COLOR and FORCE_COLOR are settled above.
-        _environ={name: value for name, value in environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}},
+        _environ={name: value for name, value in environ.items() if name not in settled},
     )
     return LiveDisplay(
         console,

@@ -137,6 +137,8 @@ def runs_sentence(plan: Plan, *, measured: str = "measured on earlier builds her
     total = len(plan.steps)
     if not sure and not maybe:
         steps = f"all {total} steps stay cached" if total > 1 else "every step stays cached"
+        if plan.config_changed:
+            steps += ", only the image's configuration changes"
     else:
         steps = f"{sure} of {count(total, 'step')} {'runs' if sure == 1 else 'run'} again"
         if maybe:

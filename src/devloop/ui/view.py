@@ -94,14 +94,7 @@ def fold(view: View, event: Event, now: float) -> View:
         case EngineMissing():
             return replace(_idle(view), has_engine=False)
         case Planned():
-            is_work = view.has_engine and (event.first or event.plan.action != "none")
-            return replace(
-                _idle(view),
-                plan=event.plan,
-                is_first=event.first,
-                phase="planned" if is_work else None,
-                since=now,
-            )
+            return _after_plan(view, event, now)
         case BuildStarted():
             return replace(
                 _idle(view),
@@ -120,21 +113,36 @@ def fold(view: View, event: Event, now: float) -> View:
             is_next = event.status == "ok" and view.runs_container
             return replace(view, phase="deploying" if is_next else None, running=(), finished=0)
         case Deployed():
-            return replace(_idle(view), serving=True)
+            return replace(_unless_building(view), serving=True)
         case DeployFailed():
-            return replace(_idle(view), serving=event.rolled_back)
+            return replace(_unless_building(view), serving=event.rolled_back)
         case ContainerLog():
             return replace(view, logs=(*view.logs, event.line)[-_LOGS_KEPT:])
         case ContainerExited():
             return replace(view, serving=False)
         case Problem():
-            return _idle(view) if event.severity == "error" else view
+            if event.severity == "note":
+                return view
+            return _idle(view) if event.kind == "engine" else _unless_building(view)
         case Stopped():
             return _idle(view)
         case Watching() | PredictionMissed() | Queued():
             return view
         case _:
             assert_never(event)
+
+
+def _after_plan(view: View, event: Planned, now: float) -> View:
+    is_work = view.has_engine and (event.first or event.plan.action != "none")
+    if view.phase == "building" or (view.phase is not None and not is_work):
+        return view  # what was saved meanwhile does not stop what is in flight
+    phase: Literal["planned"] | None = "planned" if is_work else None
+    return replace(_idle(view), plan=event.plan, is_first=event.first, phase=phase, since=now)
+
+
+def _unless_building(view: View) -> View:
+    """End what is in flight, except a build: that has an end of its own, whatever else happens meanwhile."""
+    return view if view.phase == "building" else _idle(view)
 
 
 def _idle(view: View) -> View:

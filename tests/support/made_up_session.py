@@ -33,7 +33,7 @@ from devloop.loop.events import (
     Watching,
 )
 from devloop.plan.model import Cause, PathChange, Plan, PlannedStep, Warned
-from devloop.ui import make_display
+from devloop.ui import DisplayClosed, make_display
 from devloop.ui.plantext import LayerRow, layers_lines, plan_json, plan_lines
 
 FROM: Final = PlannedStep("0", 1, 1, "FROM", "FROM python:3.12-slim", "cached")
@@ -239,9 +239,6 @@ def layer_rows() -> tuple[LayerRow, ...]:
     )
 
 
-TARGET: Final = "0 4/5"
-
-
 def _build(seconds: float, *, cached: int, ran: int) -> Iterator[tuple[float, Event]]:
     labels = [f"{step.ordinal}/5" for step in ALL_CACHED]
     yield 0.1, BuildStarted(5)
@@ -376,6 +373,8 @@ def main(what: str, speed: float) -> None:
         for pause, event in session():
             time.sleep(pause / speed)
             display.show(event)
+    except (DisplayClosed, KeyboardInterrupt):
+        sys.exit(130)
     finally:
         display.close()
 

@@ -84,8 +84,9 @@ def test_an_estimate_lies_within_its_range(durations: list[float]) -> None:
         (20.0, "20 s"),
         (99.4, "99.4 s"),
         (99.96, "1 min 40 s"),
-    ]
-    + [(120.0, "2 min"), (250.0, "4 min 10 s")],
+        (120.0, "2 min"),
+        (250.0, "4 min 10 s"),
+    ],
 )
 def test_seconds_are_written_as_people_read_them(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
@@ -113,7 +114,7 @@ def test_a_chain_of_ten_thousand_steps_is_no_problem() -> None:
 
 
 def test_a_graph_that_meets_itself_ends() -> None:
-    assert critical_path({"a": (1.0, ["b"]), "b": (2.0, ["a"])}) in {3.0, 2.0}
+    assert critical_path({"a": (1.0, ["b"]), "b": (2.0, ["a"])}) == 3.0
 
 
 GRAPHS = st.lists(st.tuples(SECONDS, st.sets(st.integers(0, 11))), max_size=12).map(
@@ -124,9 +125,9 @@ GRAPHS = st.lists(st.tuples(SECONDS, st.sets(st.integers(0, 11))), max_size=12).
 )
 
 
-@given(GRAPHS, st.randoms())
+@given(GRAPHS)
 def test_the_critical_path_is_the_longest_of_all_chains(
-    nodes: dict[int, tuple[float, list[int]]], random: object
+    nodes: dict[int, tuple[float, list[int]]],
 ) -> None:
     longest: dict[int, float] = {}
     for number, (seconds, predecessors) in nodes.items():

@@ -304,7 +304,7 @@ def _body_commands(command: Command, depth: int) -> Iterator[Command]:
     first, _, _ = command.body.partition("\n")
     interpreter = first.removeprefix("#!").split() if first.startswith("#!") else []
     if interpreter and program_name(interpreter[0]) == "env":
-        interpreter = [word for word in interpreter[1:] if not word.startswith("-")]
+        interpreter = interpreter[1 + _after_flags(interpreter[1:], frozenset()) :]
     if interpreter and program_name(interpreter[0]) not in _SHELLS:
         yield replace(command, words=tuple(interpreter))
     else:

@@ -151,7 +151,7 @@ CONFLICT_MESSAGE = ("an unresolved merge conflict", "the conflict to be resolved
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)", re.ASCII)
 _LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
-_CONFLICT = re.compile(r"(?:<{7}|>{7}|\|{7})(?: |$)|={7}$")
+_CONFLICT = re.compile(r"(?:<{7}|>{7}|\|{7})(?: |\Z)|={7}\Z")
 
 
 def heredoc_opening(word: str) -> HeredocOpening | None:
@@ -187,9 +187,27 @@ def heredoc_openings(text: str) -> tuple[HeredocOpening, ...]:
     return tuple(opening for word in words if (opening := heredoc_opening(word)) is not None)
 
 
+def _opening_offset(text: str, index: int) -> int:
+    """Return where the word that opens heredoc number `index` begins in the line."""
+    at = 0
+    for word in heredoc_words(text, keep_quotes=True, keep_escapes=True) or ():
+        at = max(text.find(word, at), at)
+        if heredoc_opening(word) is not None:
+            if index == 0:
+                break
+            index -= 1
+        at += len(word)
+    return at
+
+
 def without_leading_tabs(body: str) -> str:
     """Strip the tabs at the start of every line, as `<<-` asks for; blanks stay."""
     return _LEADING_TABS.sub("", body)
+
+
+def is_conflict_marker(text: str) -> bool:
+    """Say whether a line is one of the markers that git leaves in a conflict."""
+    return _CONFLICT.match(text) is not None
 
 
 def _quotation_marks(text: str) -> int:
@@ -326,11 +344,11 @@ class LineReader:
         openings = heredoc_openings(line.text)
         if not openings:
             return line, ()
-        heredocs = tuple(self._heredoc(line, opening) for opening in openings)
+        heredocs = tuple(self._heredoc(line, opening, index) for index, opening in enumerate(openings))
         span = Span(line.span.first, self._at)
         return LogicalLine(line.text, span, line.pieces, line.has_blank_continuation), heredocs
 
-    def _heredoc(self, line: LogicalLine, opening: HeredocOpening) -> Heredoc:
+    def _heredoc(self, line: LogicalLine, opening: HeredocOpening, index: int) -> Heredoc:
         lines: list[str] = []
         while self._at < len(self._raw):
             raw = self._raw[self._at]
@@ -347,10 +365,6 @@ class LineReader:
                     raw_body=body,
                 )
             lines.append(raw + "\n")
-        shown = opening.name
-        raise Refusal(max(line.text.find("<<"), 0), "unterminated heredoc", f"a line that reads {shown!r}")
-
-
-def is_conflict_marker(text: str) -> bool:
-    """Say whether a line is one of the markers that git leaves in a conflict."""
-    return _CONFLICT.match(text) is not None
+        raise Refusal(
+            _opening_offset(line.text, index), "unterminated heredoc", f"a line that reads {opening.name!r}"
+        )

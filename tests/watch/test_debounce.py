@@ -199,13 +199,13 @@ def test_a_lock_holds_the_batch_until_one_quiet_period_after_its_release() -> No
     debouncer, clock = Debouncer(), ManualClock(0.0)
     debouncer.add("f", 0.0)
     debouncer.hold(0.01)
-    assert debouncer.take(5.0) is None
-    assert debouncer.due(5.0) == 5.0 + SETTINGS.git_lock_poll_seconds
-    debouncer.release(5.005)
-    assert debouncer.take(5.005) is None
-    due = debouncer.due(5.005)
+    assert debouncer.take(2.5) is None
+    assert debouncer.due(2.5) == 2.5 + SETTINGS.git_lock_poll_seconds
+    debouncer.release(2.505)
+    assert debouncer.take(2.505) is None
+    due = debouncer.due(2.505)
     assert due is not None
-    assert 5.005 < due <= 5.020
+    assert 2.505 < due <= 2.520
     clock.set(due)
     batch = debouncer.take(due)
     assert batch is not None
@@ -216,6 +216,8 @@ def test_a_lock_that_stays_is_ignored_after_its_limit_and_does_not_hold_the_next
     debouncer = Debouncer()
     debouncer.add("f", 0.0)
     debouncer.hold(0.01)
+    for second in range(1, 30):
+        debouncer.add("f", float(second))
     assert debouncer.take(SETTINGS.git_lock_max_seconds - 0.001) is None
     batch = debouncer.take(SETTINGS.git_lock_max_seconds)
     assert batch is not None
@@ -229,6 +231,20 @@ def test_a_lock_that_stays_is_ignored_after_its_limit_and_does_not_hold_the_next
     debouncer.add("h", 60.0)
     debouncer.hold(60.01)
     assert debouncer.take(61.0) is None, "a new lock counts again"
+
+
+def test_a_lock_under_which_nothing_moves_lets_a_save_go() -> None:
+    """`git commit -a` keeps the lock for as long as somebody writes the message."""
+    debouncer = Debouncer()
+    debouncer.add("f", 0.0)
+    debouncer.hold(0.01)
+    assert debouncer.take(SETTINGS.git_lock_idle_seconds) is None
+    batch = debouncer.take(0.01 + SETTINGS.git_lock_idle_seconds)
+    assert batch is not None
+    assert batch.reason == "git lock limit"
+    debouncer.add("g", 9.0)
+    debouncer.hold(9.01)
+    assert debouncer.take(9.015) is not None, "the same lock holds nothing else"
 
 
 def test_locks_that_come_again_and_again_hold_a_batch_no_longer_than_one() -> None:

@@ -637,6 +637,46 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def test_a_root_that_is_a_link_is_followed_by_watchdogs_observer_too(
+    tree: Path, tmp_path: Path, seen: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify, "is_available", lambda: False)
+    link, other = tmp_path / "link", tmp_path / "other"
+    other.mkdir()
+    link.symlink_to(tree)
+    with Watcher(link, seen, settings=QUICK, extra_files=[link / "Dockerfile"]):
+        (tree / "src/app/main.py").write_text("two\n")
+        (tree / "Dockerfile").touch()
+        seen.wait_for_path("src/app/main.py")
+        seen.wait_for_path(str(link / "Dockerfile"))
+        link.unlink()
+        link.symlink_to(other)
+        seen.wait_for(lambda event: isinstance(event, Gap) and event.reason.endswith(("replaced", "back")))
+        (other / "file").touch()
+        seen.wait_for_path("file")
+
+
+def test_rules_given_while_starting_hold(tree: Path, seen: Recorder) -> None:
+    watchers: list[Watcher] = []
+
+    def on_event(event: WatchEvent) -> None:
+        if isinstance(event, Polled):
+            watchers[0].update(keep_file=lambda path: path != "ignored")
+        seen(event)
+
+    watcher = Watcher(tree, on_event, poll=True, settings=QUICK)
+    watchers.append(watcher)
+    with watcher:
+        assert watcher.is_running
+        (tree / "src/app/main.py").write_text("two\n")
+        seen.wait_for_path("src/app/main.py")
+        seen.clear()
+        (tree / "ignored").touch()
+        (tree / "kept").touch()
+        seen.wait_for_path("kept")
+    assert "ignored" not in seen.paths
+
+
 def test_stopping_ends_the_thread_and_gives_the_instance_back(tree: Path, seen: Recorder) -> None:
     before = open_files()
     watcher = Watcher(tree, seen)

@@ -9,7 +9,7 @@ The rules, in the order in which they bind:
    The next event that finds it settled ends the wait.
 3. A path that comes again and again extends the batch for `repeat_seconds` only; new paths do so until
    `maximum_wait_seconds` after the first event. Then the batch goes, noisy or not.
-4. While git holds its index lock nothing goes, up to `git_lock_max_seconds`.
+4. While git holds its index lock and files move nothing goes, up to `git_lock_max_seconds`.
 
 Nothing here reads a clock: `now` comes in, in seconds of any clock that does not run backwards.
 """
@@ -55,6 +55,8 @@ class WatchSettings:
     """How often to look whether `.git/index.lock` is still there: one lstat."""
     git_lock_max_seconds: float = 30.0
     """The most for a lock. A checkout of 100,000 files takes 20 s; a crashed git leaves its lock for ever."""
+    git_lock_idle_seconds: float = 3.0
+    """A lock under which nothing moves is no checkout: `git commit -a` keeps it while its editor is open."""
     gather_seconds: float = 0.001
     """After an event on a file that is still open, wait so long for its close: one save, one report."""
     root_check_seconds: float = 2.0
@@ -249,10 +251,11 @@ class Debouncer:
         return max(end, max((until for _, until in self._unsettled.values()), default=end))
 
     def _hold_end(self) -> float | None:
-        """When a lock stops to count: long after it was first seen, or after the batch began."""
+        """When a lock stops to count: nothing moves under it, or it or the batch is too old."""
         if self._held_since is None:
             return None
-        return min(self._held_since, self._first) + self.settings.git_lock_max_seconds
+        idle = max(self._held_since, self._last) + self.settings.git_lock_idle_seconds
+        return min(min(self._held_since, self._first) + self.settings.git_lock_max_seconds, idle)
 
     def _is_blocked(self, now: float) -> bool:
         hold_end = self._hold_end()

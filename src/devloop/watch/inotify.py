@@ -15,6 +15,7 @@ written before the listing is found by whoever compares the reported directory, 
 watch comes as an event, and the two overlap.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -22,6 +23,7 @@ import select
 import stat
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +43,7 @@ from devloop.watch.events import (
     is_within,
     join,
 )
-from devloop.watch.poller import Poller, read_mounts, silent_reason, state_of
+from devloop.watch.poller import Poller, identity, read_mounts, silent_reason, state_of
 
 IN_MODIFY: Final = 0x2
 IN_ATTRIB: Final = 0x4
@@ -132,6 +134,7 @@ class Kernel:
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._lock = threading.Lock()
         self._is_open = True
 
     def add(self, path: str, mask: int) -> int:
@@ -164,17 +167,19 @@ class Kernel:
         return [event for chunk in chunks for event in parse_events(chunk)]
 
     def wake(self) -> None:
-        try:
-            os.write(self._wake_write, b"!")
-        except OSError:
-            # Full: it is awake already. Closed: nobody is left to wake.
-            return
+        # The lock: a number that was closed may belong to somebody else's file by now.
+        with self._lock:
+            if self._is_open:
+                # A full pipe wakes as well as one more byte would.
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._wake_write, b"!")
 
     def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            for fd in (self._fd, self._wake_read, self._wake_write):
-                os.close(fd)
+        with self._lock:
+            if self._is_open:
+                self._is_open = False
+                for fd in (self._fd, self._wake_read, self._wake_write):
+                    os.close(fd)
 
 
 class ExtraFiles:
@@ -557,15 +562,6 @@ def may_be_open(host: str) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-
-
-def identity(path: str) -> tuple[int, int] | None:
-    """Return what tells one directory from another under the same name; None if there is none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
 def tops(paths: Iterable[str]) -> tuple[str, ...]:

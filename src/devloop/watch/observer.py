@@ -27,7 +27,7 @@ from devloop.watch.events import (
     WatchEvent,
     keep_all,
 )
-from devloop.watch.poller import PollingBackend, read_mounts, silent_reason, state_of
+from devloop.watch.poller import PollingBackend, identity, read_mounts, silent_reason, state_of
 
 Tick = Callable[[float], float | None]
 """Called with the time after each round; returns when to be called again, or None for the next event."""
@@ -63,8 +63,10 @@ class WatchdogBackend:
         self._settings = settings
         self._observer = Observer()
         self._queue: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
-        self._root_exists = True
+        self._root_identity = identity(scope.root)
         self._root_due = 0.0
+        self._root = ""
+        self._extra: dict[str, str] = {}
 
     @property
     def watched(self) -> int:
@@ -120,25 +122,26 @@ class WatchdogBackend:
                             put((os.fsdecode(path), event.is_directory))
 
         self._observer.unschedule_all()
+        # FSEvents reports resolved paths, so those are asked for and translated back.
+        self._root = os.path.realpath(self.scope.root)
+        self._extra = {resolved(file): file for file in self.scope.extra_files}
         handler = Handler()
-        places = {(self.scope.root, True)}
-        places |= {(os.path.dirname(file), False) for file in self.scope.extra_files}  # noqa: PTH120
+        places = {(self._root, True)}
+        places |= {(os.path.dirname(file), False) for file in self._extra}  # noqa: PTH120
         for place, recursive in sorted(places):
             try:
                 self._observer.schedule(handler, place, recursive=recursive)
             except OSError as error:
-                if place == self.scope.root and error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                if place == self._root and error.errno not in {errno.ENOENT, errno.ENOTDIR}:
                     raise
 
     def _relevant(self, path: str, *, is_directory: bool) -> list[WatchEvent]:
         scope = self.scope
         found: list[WatchEvent] = []
-        if path in scope.extra_files:
-            found.append(Dirty(path, state_of(path)))
-        if path == scope.root:
-            return found
-        if path.startswith(f"{scope.root}/"):
-            inner = path[len(scope.root) + 1 :]
+        if path in self._extra:
+            found.append(Dirty(self._extra[path], state_of(path)))
+        if path.startswith(f"{self._root}/"):
+            inner = path[len(self._root) + 1 :]
             parts = inner.split("/")
             above = ("/".join(parts[:n]) for n in range(1, len(parts)))
             keep = scope.keep_directory if is_directory else scope.keep_file
@@ -151,13 +154,19 @@ class WatchdogBackend:
         if now < self._root_due:
             return []
         self._root_due = now + self._settings.root_gone_seconds
-        exists = os.path.isdir(self.scope.root)  # noqa: PTH112
-        if exists == self._root_exists:
+        before, self._root_identity = self._root_identity, identity(self.scope.root)
+        if self._root_identity == before:
             return []
-        self._root_exists = exists
-        if exists:
-            self._schedule()
-        return [Gap("the watched folder is back" if exists else "the watched folder is gone")]
+        if self._root_identity is None:
+            return [Gap("the watched folder is gone")]
+        self._schedule()
+        return [Gap(f"the watched folder {'is back' if before is None else 'was replaced'}")]
+
+
+def resolved(file: str) -> str:
+    """Resolve the directory of a file and not the file: a link is reported as itself."""
+    directory, name = os.path.split(file)
+    return os.path.join(os.path.realpath(directory), name)  # noqa: PTH118
 
 
 def open_backend(
@@ -244,6 +253,11 @@ class Watcher:
         self.stop()
 
     @property
+    def is_running(self) -> bool:
+        """Whether events are delivered: after `start`, until `stop` or an error in a callback."""
+        return self._thread.is_alive()
+
+    @property
     def watched(self) -> int:
         """How many directories have a watch of the system."""
         return 0 if self._backend is None else self._backend.watched
@@ -291,13 +305,13 @@ class Watcher:
             keep_file=keep_file or old.keep_file,
             extra_files=old.extra_files if extra_files is None else _absolute(extra_files),
         )
-        if not self._thread.is_alive():
+        if self._backend is None:
             return
         done = threading.Event()
         self._updates.put((self._scope, done))
         self.wake()
         if threading.current_thread() is not self._thread:
-            while not done.wait(0.1) and self._thread.is_alive():
+            while self._thread.is_alive() and not done.wait(0.1):
                 continue
 
     def _run(self) -> None:

@@ -97,6 +97,15 @@ def signature(path: str, *, follow: bool = False) -> Signature | None:
     return (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
+def identity(path: str) -> tuple[int, int] | None:
+    """Return what tells one directory from another under the same name; None if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+
 def state_of(path: str) -> State:
     """Look once at a dirty path and say whether it is finished, empty, or missing."""
     try:

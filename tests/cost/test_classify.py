@@ -154,7 +154,8 @@ def test_another_shell_runs_the_same_programs(shell: tuple[str, ...]) -> None:
 
 
 def test_windows_paths_lead_to_the_program() -> None:
-    assert classify(r"C:\nodejs\npm.cmd ci; Write-Host done", shell=("powershell",)).kind == "npm-install"
+    shell = ("powershell", "-Command")
+    assert classify(r"C:\nodejs\npm.cmd ci; Write-Host done", shell=shell).kind == "npm-install"
 
 
 def test_the_options_of_run_are_no_part_of_the_command() -> None:
@@ -280,7 +281,7 @@ def test_adding_a_command_never_makes_a_step_cheaper(steps: list[str], more: str
     before, after = classify(" && ".join(steps)), classify(" && ".join([*steps, more]))
     assert rank[after.expensive] >= rank[before.expensive]
     if before.seconds is not None and after.seconds is not None:
-        assert after.seconds >= min(before.seconds, after.seconds)
+        assert after.seconds >= before.seconds
 
 
 @given(st.lists(STEPS, min_size=1, max_size=5))

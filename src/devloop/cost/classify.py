@@ -183,7 +183,7 @@ def _priced(label: str, prior: Prior, earlier_kinds: set[str], *, has_cache_moun
 
 
 def _hidden(command: Command) -> _Verdict:
-    program = command.program
+    program = command.program.split()[0] if command.program.split() else "a command"
     is_script = "/" in command.words[0] or "." in program or program in _RUN_OTHER_CODE
     if is_script:
         reason = f"{program}: its work cannot be seen from here, the first build measures it"

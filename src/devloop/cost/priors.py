@@ -52,8 +52,11 @@ class Prior:
 
 def matches(spelling: str, command: Command) -> bool:
     """Tell whether a command is spelled like this; see the head of the module for the notation."""
+    head = spelling.partition(" ")[0]
+    if "*" not in head and command.program not in head:
+        return False  # most spellings of the table leave here
     pattern = _parsed(spelling)
-    if not any(fnmatchcase(command.program, program) for program in pattern.programs):
+    if not _is_like_one(command.program, pattern.programs):
         return False
     arguments = command.arguments
     if any(_is_like_one(argument, pattern.absent) for argument in arguments):
@@ -106,7 +109,7 @@ CHEAP_PROGRAMS: tuple[tuple[str, str], ...] = (
     ),
     ("chmod|chown|chgrp|setcap|setfacl|sha256sum|sha512sum|sha1sum|md5sum|cmp|diff|file|du|df", "few files"),
     ("useradd|adduser|usermod|groupadd|addgroup|groupmod|deluser|userdel|delgroup|passwd|chpasswd", "users"),
-    ("chsh|id|whoami|getent|su|visudo", "users"),
+    ("newgrp|chsh|id|whoami|getent|su|visudo", "users"),
     (
         "uname|arch|date|env|which|type|command|hostname|nproc|pwd|sleep|false|exit|kill|locale|stty|yes",
         "asks",
@@ -166,7 +169,7 @@ PRIORS: tuple[Prior, ...] = (
         (120, 300, 900),
         (
             "pip install|wheel|download @torch|torch[=<>~]*|torch[[]*|torchvision*|tensorflow*",
-            "pip install|wheel|download @jax[[]cuda*|vllm*|nvidia-*",
+            "pip install|wheel|download @jax[[]cuda*|vllm*|nvidia-*|sentence-transformers*",
         ),
         "wheels with CUDA weigh gigabytes",
     ),
@@ -212,6 +215,14 @@ PRIORS: tuple[Prior, ...] = (
         ("pipx install|inject|upgrade",),
         "makes an environment and fetches a tool into it",
         cheap=(("pipx ensurepath|list|environment", "no download"),),
+    ),
+    Prior(
+        "uv-sync",
+        "uv",
+        "network",
+        (90, 240, 800),
+        ("uv pip install @torch|torch[=<>~]*|torch[[]*|torchvision*|tensorflow*|vllm*|nvidia-*",),
+        "wheels with CUDA weigh gigabytes",
     ),
     Prior(
         "uv-sync",
@@ -364,6 +375,8 @@ PRIORS: tuple[Prior, ...] = (
             "vue-cli-service|react-scripts build",
             "tsc|webpack|rollup|esbuild|tsup|swc|turbo|nx|lerna|gulp|grunt|webpack-cli|ngc|sass",
             "npm rebuild",
+            "jupyter lab build",
+            "jupyter labextension install|build",
             "bun build",
         ),
         "bundlers and type checkers read the whole source",
@@ -1126,7 +1139,9 @@ PRIORS: tuple[Prior, ...] = (
         "network",
         (1, 5, 60),
         (
-            "curl|wget|aria2c|axel|http",
+            "curl|wget|aria2c|axel|http|Invoke-WebRequest|iwr",
+            "choco|winget|scoop install|upgrade",
+            "rosdep update|install",
             "nvm|fnm|n|volta install|lts|latest|stable|use|[0-9]*",
             "sdk|sdkmanager|asdf|mise|pyenv|rbenv|nodenv|goenv|jenv|proto|rtx|tfenv|pkgx",
             "gcloud components",

@@ -84,6 +84,32 @@ def test_a_cache_mount_can_make_a_small_install_cheap() -> None:
     assert classify("bun install", has_cache_mount=True).expensive is False
 
 
+# --- what may be compared ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("npm ci && rm -rf /tmp/x", "npm-install"),
+        ("pip install x && apt-get install y && apt-get clean", "apt-install+pip-install"),
+        ("apt-get install y && pip install x", "apt-install+pip-install"),
+        ("mkdir /x", "cheap"),
+        ("set -e", "cheap"),
+        ("./setup.sh", None),
+        ("npm ci && ./setup.sh", None),
+    ],
+)
+def test_steps_with_the_same_kinds_of_work_are_comparable(text: str, name: str | None) -> None:
+    assert classify(text).comparable_kind == name
+
+
+def test_neither_a_mount_nor_a_second_phase_compares_with_the_full_work() -> None:
+    first = classify("uv sync --no-install-project", has_cache_mount=True)
+    second = classify("uv sync", earlier=(first,), source_copied_since=True)
+    assert first.comparable_kind == "uv-sync/mount"
+    assert second.comparable_kind == "uv-sync/second"
+
+
 # --- the phase rule ---------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,20 @@ class Classification:
     kinds: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     is_second_phase: bool = False
+    has_cache_mount: bool = False
+
+    @property
+    def comparable_kind(self) -> str | None:
+        """The name under which runs of different steps may be compared; None where their work is hidden.
+
+        A step that installs two kinds of packages is like others that install both, and neither a cache
+        mount nor a second phase is like the full work.
+        """
+        if self.expensive is None or not {OPAQUE_KIND, UNKNOWN_KIND}.isdisjoint(self.kinds):
+            return None
+        name = "+".join(sorted(kind for kind in self.kinds if kind != CHEAP_KIND)) or CHEAP_KIND
+        marks = ("/second" if self.is_second_phase else "") + ("/mount" if self.has_cache_mount else "")
+        return name + marks
 
 
 def classify(
@@ -119,7 +133,7 @@ def classify(
         )
         for one in commands
     ]
-    return _combined(verdicts, threshold_seconds)
+    return _combined(verdicts, threshold_seconds, has_cache_mount=has_cache_mount)
 
 
 def manifest_family(path: str, table: Sequence[Prior] = PRIORS) -> tuple[str, ...]:
@@ -183,8 +197,9 @@ def _priced(label: str, prior: Prior, earlier_kinds: set[str], *, has_cache_moun
 
 
 def _hidden(command: Command) -> _Verdict:
-    program = command.program.split()[0] if command.program.split() else "a command"
-    is_script = "/" in command.words[0] or "." in program or program in _RUN_OTHER_CODE
+    is_script = "/" in command.words[0] or "." in command.program or command.program in _RUN_OTHER_CODE
+    # A quoted line in the place of a program is a mistake; only its first word is shown.
+    program = (command.program.split() or ["a command"])[0]
     if is_script:
         reason = f"{program}: its work cannot be seen from here, the first build measures it"
         return _Verdict(program, OPAQUE_KIND, None, "unknown", None, reason)
@@ -200,7 +215,9 @@ def _label(command: Command) -> str:
     return f"{command.program} {plain[0]}" if has_subcommand else command.program
 
 
-def _combined(verdicts: Sequence[_Verdict], threshold_seconds: float) -> Classification:
+def _combined(
+    verdicts: Sequence[_Verdict], threshold_seconds: float, *, has_cache_mount: bool
+) -> Classification:
     priced = [verdict for verdict in verdicts if verdict.seconds is not None]
     hidden = [verdict for verdict in verdicts if verdict.seconds is None]
     costly = [verdict for verdict in priced if verdict.kind != CHEAP_KIND]
@@ -233,6 +250,7 @@ def _combined(verdicts: Sequence[_Verdict], threshold_seconds: float) -> Classif
         kinds=kinds,
         families=families,
         is_second_phase=is_second_phase,
+        has_cache_mount=has_cache_mount,
     )
 
 

@@ -6,7 +6,7 @@ A full disk or a directory that cannot be written raises `StateUnavailable`, whi
 without memory. The connection is opened at the first use, and again after it was lost.
 
 Two devloops at once are ordinary: SQLite's write-ahead log lets them read while one writes. Moving the file
-away under another process would be the one unsafe act, because SQLite removes its log by name when it closes.
+away under another process would be the one unsafe act, because the log is a second file, found by its name.
 So each open database holds a shared lock on a file beside it, and only the holder of the exclusive lock moves
 anything. The kernel drops these locks with the process, SIGKILL included.
 """
@@ -206,6 +206,7 @@ class Database:
         self._busy_seconds = busy_seconds
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._opened_identity: tuple[int, int] | None = None
         self._lock_descriptor: int | None = None
 
     @classmethod
@@ -280,13 +281,26 @@ class Database:
                 raise StateUnavailable(self.path, str(error)) from error
 
     def _connected(self) -> sqlite3.Connection:
+        if self._connection is not None and self._file_identity() != self._opened_identity:
+            # Somebody removed or replaced the file: what is written to the old one is lost.
+            self.close()
         if self._connection is None:
             try:
                 self._connection = self._open()
+                self._opened_identity = self._file_identity()
             except OSError as error:
                 self._unlock()
                 raise StateUnavailable(self.path, error.strerror or str(error)) from error
         return self._connection
+
+    def _file_identity(self) -> tuple[int, int] | None:
+        if self.path is None:
+            return None
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
@@ -380,6 +394,11 @@ class Database:
             self._connection = None
         self._unlock()
         if not self._lock(exclusive=True):
+            # Whoever has it open may have replaced it a moment ago.
+            self._lock(exclusive=False)
+            if self._is_usable():
+                return
+            self._unlock()
             raise StateUnavailable(self.path, f"{reason}; another devloop has it open")
         try:
             if not self._is_usable():

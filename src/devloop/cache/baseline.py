@@ -14,7 +14,6 @@ from devloop.dockerfile.stages import (
     FromImage,
     FromRemote,
     FromVertex,
-    Operation,
     Step,
 )
 
@@ -83,21 +82,21 @@ def describe_step(graph: BuildGraph, step: Step) -> BaselineStep:
         ordinal=step.ordinal,
         line=step.span.first,
         keyword=step.keyword,
-        text=step.text,
+        text=step.instruction.text,
         parts=tuple((name, short_digest(text)) for name, text in parts.items() if name != "environment"),
         variables=tuple((name, short_digest(value)) for name, value in step.environment),
     )
 
 
-def fingerprint(graph: BuildGraph, contents: Contents) -> str:
-    """Digest everything that decides what image comes out: operations, content and configuration."""
+def vertex_digests(graph: BuildGraph, contents: Contents) -> tuple[str, ...]:
+    """Digest each vertex with everything that it is made from, in the order of the graph."""
     digests: list[str] = []
     for vertex in graph.vertices:
         parts = [operation_key(vertex.operation)]
         for entry in vertex.inputs:
             match entry.producer:
                 case FromVertex(vertex=number):
-                    parts.append(f"{digests[number]}|{_paths(entry.taken)}")
+                    parts.append(f"{digests[number]}|{selector(entry)}")
                 case FromImage(key=key):
                     parts.append(f"{key}|{selector(entry)}")
                 case FromRemote(reference=reference):
@@ -105,27 +104,26 @@ def fingerprint(graph: BuildGraph, contents: Contents) -> str:
                 case FromContext():
                     parts.append(_content(content_key(entry, contents)) if entry.by_content else "directory")
         digests.append(short_digest("\n".join(parts)))
-    last = [graph.steps[number].last_vertex for number in graph.stage(graph.target).steps]
-    known = [digests[number] for number in last if number is not None]
-    base = graph.stage(graph.target)
-    origin = f"{base.base} {base.base_reference} {base.base_stage}"
-    if base.base_stage is not None:
-        above = [graph.steps[number].last_vertex for number in graph.stage(base.base_stage).steps]
-        known = [digests[number] for number in above if number is not None][-1:] + known
-    return short_digest(repr((known[-1:], origin if not known else "", graph.configuration)))
+    return tuple(digests)
 
 
-def _paths(taken: tuple[object, ...]) -> str:
-    return repr(taken)
+def fingerprint(graph: BuildGraph, contents: Contents) -> str:
+    """Digest everything that decides what image comes out: operations, content and configuration."""
+    digests = vertex_digests(graph, contents)
+    index: int | None = graph.target
+    while index is not None:
+        stage = graph.stage(index)
+        vertices = [graph.steps[number].last_vertex for number in stage.steps]
+        last = [digests[number] for number in vertices if number is not None][-1:]
+        if last or stage.base_stage is None:
+            origin = "" if last else f"{stage.base} {stage.base_reference} {graph.images}"
+            return short_digest(repr((last, origin, graph.configuration)))
+        index = stage.base_stage
+    raise AssertionError("a chain of stages ends at an image, scratch or a context")
 
 
 def _content(key: object) -> str:
     return f"{key.content} {key.modes}" if isinstance(key, ContentKey) else f"missing {key!r}"
-
-
-def operation_digest(operation: Operation) -> str:
-    """Return the key of an operation, for callers that compare single steps."""
-    return operation_key(operation)
 
 
 def baseline_to_json(baseline: Baseline) -> str:

@@ -21,6 +21,7 @@ from devloop.dockerfile.stages import (
     Taken,
     Vertex,
 )
+from devloop.paths import context_path
 
 Observed = Literal["ran", "cached", "failed", "unseen"]
 
@@ -86,8 +87,13 @@ def selector(entry: Input) -> str:
     """Return the paths that an input takes, as they stand in its definition key."""
     if not entry.taken:
         return ""
-    text = repr([(one.sources, one.excludes, one.parents) for one in entry.taken])
+    text = repr([(_cleaned(one), one.excludes, one.parents) for one in entry.taken])
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _cleaned(taken: Taken) -> list[str]:
+    # The engine's selector holds cleaned paths, sorted; with --parents a source is a pattern with a pivot.
+    return sorted(taken.sources if taken.parents else (context_path(source) for source in taken.sources))
 
 
 def content_key(entry: Input, contents: Contents) -> ContentKey | MissingSource:
@@ -253,6 +259,7 @@ def learn(
     observed: Mapping[int, Observed],
     new_id: Callable[[], str],
     *,
+    forced: bool = False,
     changed_meanwhile: Callable[[str, Taken], bool] = lambda _context, _taken: False,
 ) -> tuple[Lesson, ...]:
     """Update `records` in place from what a build did, vertex by vertex.
@@ -260,8 +267,8 @@ def learn(
     A vertex that ran has a new record, linked under every key that was known for its inputs; one that was
     cached is what the prediction found, or a set of possibilities, or (found by the engine in a build that
     was not ours) a record met for the first time. A record that should have been found and was not is
-    dropped. What was taken from a context that changed during the build is not linked: its bytes are not
-    known.
+    dropped, unless the build was `forced` to run what is cached. What was taken from a context that changed
+    during the build is not linked: its bytes are not known.
     """
     ids: dict[int, frozenset[str]] = {}
     made: dict[tuple[str, tuple[frozenset[str], ...]], frozenset[str]] = {}
@@ -276,8 +283,14 @@ def learn(
         if seen == "ran":
             identity = (answer.operation, tuple(frozenset(key for key, _ in entry) for entry in keys))
             if answer.result.hit == "yes":
-                kind = "lost"
-                records.drop(answer.result.ids)
+                is_known = not any(
+                    isinstance(entry.producer, FromContext)
+                    and any(changed_meanwhile(entry.producer.name, taken) for taken in entry.taken)
+                    for entry in vertex.inputs
+                )
+                if is_known and not forced:
+                    kind = "lost"
+                    records.drop(answer.result.ids)
             elif answer.result.hit == "maybe":
                 kind = "resolved"
             found = made.get(identity) or frozenset({new_id()})

@@ -105,6 +105,24 @@ class RecordStore:
         """Forget every record of one builder: its cache is gone."""
         self._database.write(lambda c: c.execute("DELETE FROM links WHERE builder = ?", (builder,)))
 
+    def engine_definitions(self, builder: str, operation: str) -> frozenset[str]:
+        """Return how the engine itself has defined an operation so far, as digests."""
+        rows = self._database.read(
+            "SELECT definition FROM engine_operations WHERE builder = ? AND operation = ?",
+            (builder, operation),
+        )
+        return frozenset(row[0] for row in rows)
+
+    def save_engine_definitions(self, builder: str, found: Iterable[tuple[str, str]]) -> None:
+        """Remember pairs of an operation and the engine's own definition of it."""
+        rows = [(builder, operation, definition) for operation, definition in found]
+        self._database.write(
+            lambda c: c.executemany(
+                "INSERT OR IGNORE INTO engine_operations (builder, operation, definition) VALUES (?, ?, ?)",
+                rows,
+            )
+        )
+
     # Base images
 
     def image(self, builder: str, reference: str, platform: Platform) -> ImageConfig | None:

@@ -117,8 +117,10 @@ def _failing_input(evidence: Evidence, entry: Input, known: dict[int, Cause], *,
         case FromVertex(vertex=number):
             above = evidence.graph.steps[evidence.graph.vertices[number].step]
             root = known.get(number)
-            what = f"{above.keyword} (line {above.span.first}) runs again"
-            text = f"it stands on {what}" if is_base else f"it takes from a stage in which {what}"
+            what = f"{above.keyword} (line {above.span.first})"
+            text = (
+                f"{what} below it runs again" if is_base else f"{what} runs again in the stage it takes from"
+            )
             return Cause(text, "stage", path=root.path if root else None, line=above.span.first)
 
 

@@ -231,16 +231,19 @@ def changes_between(before: Tree, after: Tree) -> Mapping[str, tuple[PathChange,
 
 
 def changes_reader(
-    changes: Mapping[str, Sequence[PathChange]], trees: Sequence[Tree]
+    changes: Mapping[str, Sequence[PathChange]], snapshots: Mapping[str, Snapshot]
 ) -> Callable[[str, Taken], Sequence[PathChange]]:
-    """Return a function that picks those changes which one taking reads."""
+    """Return a function that picks those changes which one taking reads.
+
+    Without a snapshot of a context, paths are compared as text only.
+    """
 
     def changes_of(context: str, taken: Taken) -> Sequence[PathChange]:
         selection = selection_of(taken)
         return [
             change
             for change in changes.get(context, ())
-            if any(reads(selection, change.path, tree.snapshots.get(context)) for tree in trees)
+            if reads(selection, ContextPath(change.path), snapshots.get(context))
         ]
 
     return changes_of

@@ -1,7 +1,7 @@
 """Every setting with its default. The configuration file and the flags use the same names."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Output = Literal["auto", "live", "plain", "json"]
 
@@ -41,6 +41,7 @@ class Settings:
     command: list[str] | None = None
     user: str | None = None
     init: bool = False
+    run_option: dict[str, Any] = field(default_factory=dict)
     stop_seconds: float = 2.0
     health_seconds: float = 30.0
     rollback: bool = True

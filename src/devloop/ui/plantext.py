@@ -64,6 +64,14 @@ def plan_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = False)
     return [paint(line, color=color) for line in lines]
 
 
+def account_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = False) -> list[str]:
+    """Render what a build did with each step, and why those ran that did."""
+    marks = symbols(ascii_only=ascii_only)
+    width = max(width, NARROWEST)
+    lines: list[Line] = [(("What each step did, and why", "bold"),), *ladder(plan.steps, width, marks)]
+    return [paint(line, color=color) for line in lines]
+
+
 def _whereabouts(plan: Plan, width: int) -> str:
     return shorten(escape_controls(f"{plan.dockerfile}, context {plan.context}"), width - 4)
 

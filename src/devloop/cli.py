@@ -1,0 +1,473 @@
+"""The command line: the one place where the real parts are put together.
+
+Libraries that take long to load are imported by the command that needs them: `devloop plan` must feel
+instant.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from devloop import __version__
+from devloop.errors import DevloopError
+from devloop.project.settings import Settings
+
+if TYPE_CHECKING:
+    from devloop.loop.driver import Session
+    from devloop.plan.model import Plan
+    from devloop.project.discover import Location
+    from devloop.project.memory import Memory
+    from devloop.ui.plantext import LayerRow
+
+EXIT_ERROR = 1
+EXIT_BUG = 3
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="devloop",
+    help=(
+        "Watch a source tree, know which Dockerfile step each save invalidates and what that costs, and keep"
+        " the running container up to date."
+    ),
+    epilog="Exit status: 0 done, 1 a known error, 2 wrong usage, 3 a bug in devloop, 130 Ctrl-C.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Options that several commands share -----------------------------------------------------------------------
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="[PATH]", help="Folder with a Dockerfile, or the Dockerfile itself.")
+]
+FileOption = Annotated[
+    str | None, typer.Option("--file", "-f", help="The Dockerfile, if not PATH/Dockerfile.")
+]
+ContextOption = Annotated[str | None, typer.Option("--context", help="The build context, if not PATH.")]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="The stage to build, if not the last one.")
+]
+BuildArgOption = Annotated[
+    list[str] | None,
+    typer.Option("--build-arg", metavar="NAME[=VALUE]", help="A build argument; repeatable."),
+]
+BuildContextOption = Annotated[
+    list[str] | None,
+    typer.Option("--build-context", metavar="NAME=PATH", help="A named build context; repeatable."),
+]
+PlatformOption = Annotated[str | None, typer.Option("--platform", help="Build for os/arch[/variant].")]
+NetworkOption = Annotated[
+    str | None, typer.Option("--network", help="Network of RUN steps: default, none or host.")
+]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Build without the cache.")]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", metavar="auto|live|plain|json", help="How to show what happens."),
+]
+PublishOption = Annotated[
+    list[str] | None,
+    typer.Option("--publish", "-p", metavar="[HOST:]PORT", help="Publish a port on 127.0.0.1; repeatable."),
+]
+EnvOption = Annotated[
+    list[str] | None, typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; repeatable.")
+]
+EnvFileOption = Annotated[
+    list[str] | None, typer.Option("--env-file", help="A file of variables; repeatable.")
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the project, image and container.")]
+
+
+def _pairs(values: Sequence[str] | None, what: str) -> dict[str, str | None] | None:
+    if values is None:
+        return None
+    found: dict[str, str | None] = {}
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if not name:
+            raise typer.BadParameter(f"{value!r} has no name", param_hint=what)
+        found[name] = rest if equals else None
+    return found
+
+
+def _given(**flags: object) -> dict[str, Any]:
+    """Turn flags into settings; what was not given is left to the configuration file."""
+    found = dict(flags)
+    for name in ("build_arg", "env"):
+        found[name] = _pairs(found.get(name), f"--{name.replace('_', '-')}")  # type: ignore[arg-type]  # texts
+    contexts = _pairs(found.get("build_context"), "--build-context")  # type: ignore[arg-type]  # texts
+    if contexts is not None:
+        for name, value in contexts.items():
+            if value is None:
+                raise typer.BadParameter(f"{name!r} has no path", param_hint="--build-context")
+    found["build_context"] = contexts
+    if found.get("output") not in {None, "auto", "live", "plain", "json"}:
+        raise typer.BadParameter("is auto, live, plain or json", param_hint="--output")
+    for name in ("no_cache", "poll"):
+        found[name] = True if found.get(name) else None
+    return found
+
+
+def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings, Path | None]":
+    """Find the project and its settings; the configuration file is read only where there is one."""
+    from devloop.project.discover import locate
+
+    folder = path if path.is_dir() else path.parent
+    config: Path | None = None
+    settings = Settings(**{key: value for key, value in flags.items() if value is not None})
+    own, shared = folder / "devloop.toml", folder / "pyproject.toml"
+    if own.is_file() or shared.is_file():
+        from devloop.config import find_config, load_config, merged
+
+        config = find_config(folder)
+        if config is not None:
+            settings = merged(load_config(config), flags)
+    return locate(path, settings), settings, config
+
+
+# Commands ---------------------------------------------------------------------------------------------------
+
+
+@app.command(
+    help="Build, run and watch: bring the container up to date on every save.",
+    epilog="Settings can stand in devloop.toml under the same names; see `devloop config`.",
+)
+def watch(  # noqa: PLR0917 - typer calls it by name
+    path: FolderArgument = Path(),
+    file: FileOption = None,
+    context: ContextOption = None,
+    target: TargetOption = None,
+    build_arg: BuildArgOption = None,
+    build_context: BuildContextOption = None,
+    platform: PlatformOption = None,
+    network: NetworkOption = None,
+    name: NameOption = None,
+    publish: PublishOption = None,
+    env: EnvOption = None,
+    env_file: EnvFileOption = None,
+    no_run: Annotated[bool, typer.Option("--no-run", help="Only build; run no container.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Build and start once, leave the container running, and end.")
+    ] = False,
+    no_cache: NoCacheOption = False,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Look for changes instead of waiting for the system to tell.")
+    ] = False,
+    output: OutputOption = None,
+) -> None:
+    flags = _given(
+        file=file,
+        context=context,
+        target=target,
+        build_arg=build_arg,
+        build_context=build_context,
+        platform=platform,
+        network=network,
+        name=name,
+        publish=publish,
+        env=env,
+        env_file=env_file,
+        no_cache=no_cache,
+        poll=poll,
+        output=output,
+    )
+    if no_run:
+        flags["run"] = False
+    session, _ = _run_session(path, flags, once=once)
+    raise typer.Exit(session)
+
+
+@app.command(help="Build once, record what every step took, and account for each step that ran.")
+def build(  # noqa: PLR0917 - typer calls it by name
+    path: FolderArgument = Path(),
+    file: FileOption = None,
+    context: ContextOption = None,
+    target: TargetOption = None,
+    build_arg: BuildArgOption = None,
+    build_context: BuildContextOption = None,
+    platform: PlatformOption = None,
+    network: NetworkOption = None,
+    name: NameOption = None,
+    no_cache: NoCacheOption = False,
+    output: OutputOption = None,
+) -> None:
+    flags = _given(
+        file=file,
+        context=context,
+        target=target,
+        build_arg=build_arg,
+        build_context=build_context,
+        platform=platform,
+        network=network,
+        name=name,
+        no_cache=no_cache,
+        output=output,
+    )
+    flags["run"] = False
+    status, session = _run_session(path, flags, once=True)
+    account = session.account
+    if account is not None and session.settings.output != "json":
+        from devloop.ui.plantext import account_lines
+
+        _print_lines(lambda style: account_lines(account, style.width, **style.options))
+    raise typer.Exit(status)
+
+
+def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int, Session]":
+    started = time.monotonic()
+    location, settings, config = _project(path, flags)
+
+    from devloop.loop.driver import Session
+    from devloop.project.memory import Memory
+    from devloop.project.workspace import Workspace
+    from devloop.ui import DisplayClosed, make_display
+
+    memory = Memory(location)
+    workspace = Workspace.remembered(location, settings, memory, os.environ)
+    display = make_display(settings.output, sys.stdout, os.environ)
+
+    def reload() -> "tuple[Location, Settings]":
+        again = _project(path, flags)
+        return again[0], again[1]
+
+    session = Session(workspace, display, reload=reload, config=config, once=once, started=started)
+    try:
+        status = session.run()
+    except DisplayClosed:
+        status = EXIT_INTERRUPTED
+    finally:
+        display.close()
+        memory.close()
+    return status, session
+
+
+@app.command(
+    help=(
+        "Say what an edit of these paths would run again and what it would cost, without an engine."
+        " Without paths: what has changed since the last recorded build."
+    )
+)
+def plan(  # noqa: PLR0917 - typer calls it by name
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATHS]...", help="Files or folders that would be edited.")
+    ] = None,
+    project: Annotated[
+        Path, typer.Option("--project", "-C", help="The project's folder, if not this one.")
+    ] = Path(),
+    file: FileOption = None,
+    context: ContextOption = None,
+    target: TargetOption = None,
+    build_arg: BuildArgOption = None,
+    build_context: BuildContextOption = None,
+    platform: PlatformOption = None,
+    network: NetworkOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.plan/1.")] = False,
+) -> None:
+    flags = _given(
+        file=file,
+        context=context,
+        target=target,
+        build_arg=build_arg,
+        build_context=build_context,
+        platform=platform,
+        network=network,
+    )
+    from devloop.planning import plan_edits, plan_work_tree
+
+    folder = _folder_of(project, paths)
+    location, settings, _ = _project(folder, flags)
+    memory = _memory(location)
+    try:
+        if paths:
+            found = plan_edits(location, settings, memory, paths, os.environ)
+        else:
+            found = plan_work_tree(location, settings, memory, os.environ)
+    finally:
+        memory.close()
+    _print_plan(found, as_json=json)
+
+
+def _folder_of(project: Path, paths: Sequence[Path] | None) -> Path:
+    """Return the project's folder: the one named, else this one, else the one of the first path."""
+    if project != Path() or not paths or (Path() / "Dockerfile").is_file() or Path("devloop.toml").is_file():
+        return project
+    for at in (paths[0].absolute(), *paths[0].absolute().parents):
+        if at.is_dir() and (at / "Dockerfile").is_file():
+            return at
+    return project
+
+
+@app.command(help="Show the steps of the target: what feeds each, what it costs, which are expensive.")
+def layers(  # noqa: PLR0917 - typer calls it by name
+    path: FolderArgument = Path(),
+    file: FileOption = None,
+    context: ContextOption = None,
+    target: TargetOption = None,
+    build_arg: BuildArgOption = None,
+    build_context: BuildContextOption = None,
+    platform: PlatformOption = None,
+) -> None:
+    flags = _given(
+        file=file,
+        context=context,
+        target=target,
+        build_arg=build_arg,
+        build_context=build_context,
+        platform=platform,
+    )
+    from devloop.planning import layer_rows
+    from devloop.ui.plantext import layers_lines
+
+    location, settings, _ = _project(path, flags)
+    memory = _memory(location)
+    try:
+        rows: Sequence[LayerRow] = layer_rows(location, settings, memory, os.environ)
+    finally:
+        memory.close()
+    _print_lines(lambda style: layers_lines(rows, style.width, **style.options))
+
+
+@app.command(help="Show what devloop remembers: predictions that the engine contradicted.")
+def stats(
+    path: FolderArgument = Path(),
+    misses: Annotated[bool, typer.Option("--misses", help="List contradicted predictions.")] = False,
+) -> None:
+    from devloop.planning import builds_lines, misses_lines
+
+    location, _, _ = _project(path, {})
+    memory = _memory(location)
+    try:
+        lines = misses_lines(memory) if misses else builds_lines(memory)
+    finally:
+        memory.close()
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+@app.command(help="Print every setting with its default, as a devloop.toml.")
+def config() -> None:
+    from devloop.defaults import default_config
+
+    sys.stdout.write(default_config())
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"devloop {__version__}\n")
+        raise typer.Exit
+
+
+# Printing ---------------------------------------------------------------------------------------------------
+
+
+def _memory(location: "Location") -> "Memory":
+    from devloop.project.memory import Memory
+
+    return Memory(location)
+
+
+class _Style:
+    """How plain text is printed here: as wide as the terminal, in colour where that is wanted."""
+
+    def __init__(self) -> None:
+        from devloop.ui.text import wants_ascii, wants_color
+
+        is_terminal = sys.stdout.isatty()
+        self.width = _width() if is_terminal else 100
+        self.options = {
+            "ascii_only": wants_ascii(encoding=sys.stdout.encoding, environ=os.environ),
+            "color": wants_color(is_terminal=is_terminal, environ=os.environ),
+        }
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 80
+
+
+def _print_lines(render: "Callable[[_Style], Sequence[str]]") -> None:
+    style = _Style()
+    text = "\n".join(render(style)) + "\n"
+    sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "replace"))
+    sys.stdout.flush()
+
+
+def _print_plan(found: "Plan", *, as_json: bool) -> None:
+    from devloop.ui.plantext import plan_json, plan_lines
+
+    if as_json:
+        sys.stdout.write(plan_json([found]) + "\n")
+        return
+    _print_lines(lambda style: plan_lines(found, style.width, **style.options))
+
+
+# Errors -----------------------------------------------------------------------------------------------------
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and translate what ends it into an exit status."""
+    try:
+        result = app(args=list(arguments), standalone_mode=False, prog_name="devloop")
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except DevloopError as error:
+        _say(f"error: {error.message}", error.hint)
+        return EXIT_ERROR
+    except BrokenPipeError:
+        # Nobody reads any more; the interpreter must not complain about it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except Exception as error:  # noqa: BLE001 - the last resort, which writes everything down
+        shown = getattr(error, "format_message", None)
+        if shown is not None:
+            error.show()  # type: ignore[attr-defined]  # a usage error of the command line
+            return int(getattr(error, "exit_code", 2))
+        _say(f"bug: {type(error).__name__}: {error}", f"the details are in {_log_bug()}")
+        return EXIT_BUG
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, hint: str | None) -> None:
+    text = f"devloop: {message}\n" + (f"  {hint}\n" if hint else "")
+    sys.stderr.write(
+        text.encode(sys.stderr.encoding or "utf-8", "replace").decode(sys.stderr.encoding or "utf-8")
+    )
+
+
+def _log_bug() -> Path:
+    """Write the traceback to a file that only the user can read, and return its path."""
+    import platform
+    import tempfile
+    import traceback
+
+    from devloop.state.database import state_directory
+
+    text = (
+        f"devloop {__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+        f"{traceback.format_exc()}"
+    )
+    name = f"bug-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    for folder in (state_directory(), Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = folder / name
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+        except OSError:
+            continue
+        return path
+    return Path(os.devnull)

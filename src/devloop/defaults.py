@@ -1,0 +1,109 @@
+"""The configuration file with every key at its default, and a line on what each is for."""
+
+from dataclasses import MISSING, fields
+
+from devloop.project.settings import Settings
+
+_SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "The build. Everything here has the meaning that `docker build` gives it.",
+        (
+            ("file", 'the Dockerfile, if not "Dockerfile"'),
+            ("context", "the build context, if not the folder itself"),
+            ("target", "the stage to build, if not the last one"),
+            ("build_arg", "build arguments; a name alone on the command line takes the environment's value"),
+            ("build_context", "named build contexts: a folder, docker-image://REF or a URL"),
+            ("platform", "os/arch[/variant]"),
+            ("network", "network of RUN steps: default, none or host"),
+            ("add_host", "NAME:ADDRESS for RUN steps"),
+            ("secret", "secrets by name, as docker build --secret takes them; values never enter the state"),
+            ("ssh", "ssh agents by name, as docker build --ssh takes them"),
+            ("no_cache", "run every step in every build"),
+            ("pull", "look for newer base images in every build"),
+        ),
+    ),
+    (
+        "The container.",
+        (
+            ("run", "false: only build"),
+            ("name", "name of the project, its image and its container; the folder's name otherwise"),
+            ("publish", "[[IP:]HOST_PORT:]PORT; without any, the ports that the image exposes"),
+            ("env", "variables of the container"),
+            ("env_file", "files of NAME=value lines"),
+            ("volume", "volumes and bind mounts, as docker run --volume takes them"),
+            ("run_network", "network of the container"),
+            ("command", "a list of words instead of the image's CMD"),
+            ("user", "the user to run as"),
+            ("init", "a small init as PID 1, for programs that ignore SIGTERM there"),
+            ("run_option", "more options of docker run by their long names"),
+            ("stop_seconds", "grace between SIGTERM and SIGKILL when the container is replaced"),
+            ("health_seconds", "how long a new container may take until it serves"),
+            ("rollback", "put the last good container back when the new one dies at once"),
+            ("remove", "remove the container at the end of the session"),
+        ),
+    ),
+    (
+        "The screen.",
+        (
+            ("output", "auto, live, plain or json"),
+            ("warn_seconds", "a step that costs less is not warned about"),
+            ("silence", "codes of warnings to leave out"),
+        ),
+    ),
+    (
+        "Watching.",
+        (
+            ("poll", "look for changes instead of waiting for the system to tell"),
+            ("quiet_seconds", "how long a lone save must be quiet before it is acted on"),
+            ("maximum_wait_seconds", "how long a busy tree may put an edit off"),
+        ),
+    ),
+)
+
+
+def default_config() -> str:
+    """Return the text of a devloop.toml that changes nothing: unset keys stand as comments."""
+    lines = [
+        "# Every setting of devloop with its default. Each is also a flag of the same name where it has one.",
+        "# In a pyproject.toml they stand in the table [tool.devloop].",
+    ]
+    tables: list[str] = []
+    for title, keys in _SECTIONS:
+        lines += ["", f"# {title}", ""]
+        for key, why in keys:
+            value = _default(key)
+            if isinstance(value, dict):
+                lines.append(f"# {key}: {why}; a table at the end of this file")
+                tables += ["", f"[{key}]"]
+            elif value is None:
+                lines.append(f"# {key} = {_example(key)}  # {why}")
+            else:
+                lines.append(f"{key} = {_toml(value)}  # {why}")
+    return "\n".join(lines + tables) + "\n"
+
+
+def known_keys() -> tuple[str, ...]:
+    """Return the keys that the text explains, in its order."""
+    return tuple(key for _, keys in _SECTIONS for key, _ in keys)
+
+
+def _default(key: str) -> object:
+    found = next(one for one in fields(Settings) if one.name == key)
+    if found.default is not MISSING:
+        return found.default
+    if found.default_factory is not MISSING:
+        return found.default_factory()
+    raise AssertionError(f"{key} has no default")
+
+
+def _example(key: str) -> str:
+    examples = {"command": '["python", "main.py"]', "quiet_seconds": "0.01", "maximum_wait_seconds": "2.0"}
+    return examples.get(key, '"..."')
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,290 @@
+"""The session as a pure state machine: what becomes of a save in every state.
+
+The rules of this file. A *version* is the fingerprint of everything that an image and its container are
+made of. Four versions matter: what the tree wants now, what is being built, what the last good image is,
+and what serves. The machine moves them towards each other and keeps these laws, which the tests check on
+random sequences of messages:
+
+1. No edit is lost: when nothing is in flight, either the wanted version serves, or it failed and was said
+   to have failed, or the tree cannot be built as it stands.
+2. A stale image is never deployed: what a build made is deployed only while the tree still wants it.
+3. One thing is in flight at a time, and a failure leaves what serves alone.
+4. A version that failed is not tried again by itself; the next save tries again, changed or not.
+
+A build that became stale is canceled, unless a step runs whose result the new tree needs as well: then it
+goes on until that step is through, because the cache keeps it, and is canceled after it.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+Phase = Literal["idle", "building", "deploying", "stopping", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What an image is made of, and what its container is run with."""
+
+    image: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """Where the session stands. `wanted` is None while the tree cannot be read as a project."""
+
+    phase: Phase = "idle"
+    wanted: Version | None = None
+    building: str | None = None
+    deploying: Version | None = None
+    built: str | None = None
+    serving: Version | None = None
+    failed: Version | None = None
+    canceling: bool = False
+    is_paused: bool = False
+    has_engine: bool = True
+    runs_container: bool = True
+    once: bool = False
+
+
+# Messages: what happened ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRead:
+    """The tree was read after a save. `is_needed` tells that a running step serves the new tree too."""
+
+    version: Version
+    is_needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TreeBroken:
+    """The tree cannot be built as it stands: the Dockerfile or an ignore file has an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepsMoved:
+    """The running steps changed while the build is stale; `is_needed` as above."""
+
+    is_needed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEnded:
+    """The builder is through with an image version."""
+
+    status: Literal["ok", "failed", "canceled"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployEnded:
+    """The container was replaced, or the attempt failed. `serving` is what serves now."""
+
+    ok: bool
+    serving: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerGone:
+    """The container was removed or ended by somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChanged:
+    """The engine went away, or came back."""
+
+    has_engine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAsked:
+    """The user wants a rebuild now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """The user ends the session."""
+
+
+Message = (
+    TreeRead
+    | TreeBroken
+    | StepsMoved
+    | BuildEnded
+    | DeployEnded
+    | ContainerGone
+    | EngineChanged
+    | RetryAsked
+    | Quit
+)
+
+
+# Effects: what is to be done --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartBuild:
+    """Build the version that the tree wants."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBuild:
+    """Tell the builder to stop; BuildEnded follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartDeploy:
+    """Replace the container by one of this version; its image is there."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQueued:
+    """Tell the user what becomes of a save during a build or a deploy."""
+
+    decision: Literal["build-canceled", "build-continues", "waits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Clean up and end; `ok` is whether the last wanted version serves or was built."""
+
+    ok: bool
+
+
+Effect = StartBuild | CancelBuild | StartDeploy | ReportQueued | Stop
+Step = tuple[LoopState, tuple[Effect, ...]]
+
+
+def advance(state: LoopState, message: Message) -> Step:
+    """Move the session by one message."""
+    if state.phase == "stopped":
+        return state, ()
+    match message:
+        case TreeRead():
+            return _tree_read(state, message)
+        case TreeBroken():
+            return _tree_broken(state)
+        case StepsMoved(is_needed=is_needed):
+            if state.phase == "building" and _is_stale(state) and not is_needed:
+                return _cancel(state)
+            return state, ()
+        case BuildEnded(status=status):
+            return _build_ended(state, status)
+        case DeployEnded():
+            return _deploy_ended(state, message)
+        case ContainerGone():
+            return replace(state, serving=None), ()
+        case EngineChanged(has_engine=has_engine):
+            return _settle(replace(state, has_engine=has_engine))
+        case RetryAsked():
+            return _settle(replace(state, failed=None, serving=None, built=None))
+        case Quit():
+            return _quit(state)
+        case _:
+            assert_never(message)
+
+
+def _tree_read(state: LoopState, message: TreeRead) -> Step:
+    # A save is a wish to try again, also when it changed nothing.
+    wanted = replace(state, wanted=message.version, failed=None)
+    match state.phase:
+        case "idle":
+            return _settle(wanted)
+        case "building":
+            if not _is_stale(wanted):
+                return wanted, ()
+            if message.is_needed:
+                return wanted, (ReportQueued("build-continues"),)
+            after, effects = _cancel(wanted)
+            return after, (*effects, ReportQueued("build-canceled")) if effects else ()
+        case "deploying":
+            if wanted.wanted == wanted.deploying:
+                return wanted, ()
+            return wanted, (ReportQueued("waits"),)
+        case "stopping" | "stopped":
+            return wanted, ()
+        case _:
+            assert_never(state.phase)
+
+
+def _tree_broken(state: LoopState) -> Step:
+    broken = replace(state, wanted=None, failed=None)
+    if state.phase == "building":
+        return _cancel(broken)
+    return broken, ()
+
+
+def _is_stale(state: LoopState) -> bool:
+    return state.wanted is None or state.wanted.image != state.building
+
+
+def _cancel(state: LoopState) -> Step:
+    if state.canceling:
+        return state, ()
+    return replace(state, canceling=True), (CancelBuild(),)
+
+
+def _build_ended(state: LoopState, status: Literal["ok", "failed", "canceled"]) -> Step:
+    was_stopping = state.phase == "stopping"
+    was_wanted = not _is_stale(state)
+    finished = state.building
+    idle = replace(state, phase="idle", building=None, canceling=False)
+    if status == "ok" and finished is not None:
+        idle = replace(idle, built=finished)
+    if was_stopping:
+        return _stopped(idle)
+    if status == "failed" and was_wanted:
+        idle = replace(idle, failed=idle.wanted)
+        return _stopped(idle) if idle.once else (idle, ())
+    return _settle(idle)
+
+
+def _deploy_ended(state: LoopState, message: DeployEnded) -> Step:
+    was_stopping = state.phase == "stopping"
+    attempted = state.deploying
+    idle = replace(state, phase="idle", deploying=None, serving=message.serving)
+    if was_stopping:
+        return _stopped(idle)
+    if not message.ok and idle.wanted == attempted:
+        idle = replace(idle, failed=attempted)
+        return _stopped(idle) if idle.once else (idle, ())
+    return _settle(idle)
+
+
+def _settle(state: LoopState) -> Step:
+    """Start what moves the session towards the wanted version; nothing when it is there."""
+    if state.phase != "idle" or state.wanted is None or not state.has_engine or state.is_paused:
+        return state, ()
+    wanted = state.wanted
+    if wanted == state.failed:
+        return state, ()
+    if state.built != wanted.image:
+        return replace(state, phase="building", building=wanted.image), (StartBuild(wanted),)
+    if state.runs_container and state.serving != wanted:
+        return replace(state, phase="deploying", deploying=wanted), (StartDeploy(wanted),)
+    return _stopped(state) if state.once else (state, ())
+
+
+def _stopped(state: LoopState) -> Step:
+    ok = state.wanted is not None and state.wanted != state.failed
+    return replace(state, phase="stopped"), (Stop(ok),)
+
+
+def _quit(state: LoopState) -> Step:
+    match state.phase:
+        case "building":
+            after, effects = _cancel(state)
+            return replace(after, phase="stopping"), effects
+        case "deploying":
+            return replace(state, phase="stopping"), ()
+        case "stopping":
+            return state, ()
+        case "idle" | "stopped":
+            return _stopped(state)
+        case _:
+            assert_never(state.phase)

@@ -1,0 +1,147 @@
+"""Everything that devloop remembers of a project, behind one object that never stands in the way.
+
+Records, baseline, history and contents of the last build live in the state directory. When it cannot be
+used, the session goes on with what it has in memory and says so once.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from devloop.cache.baseline import Baseline
+from devloop.cache.records import Records
+from devloop.cache.store import Miss, RecordStore
+from devloop.context.index import Index, load_index, save_index
+from devloop.context.snapshot import Snapshot
+from devloop.cost.history import BuildRecord, History
+from devloop.dockerfile.stages import ImageConfig, Platform
+from devloop.project.discover import Location
+from devloop.project.manifest import load_manifest, save_manifest
+from devloop.state.database import Database, StateUnavailable, state_directory
+
+T = TypeVar("T")
+
+
+class Memory:
+    """The remembered side of one project. `problem` holds the first reason why it could not be kept."""
+
+    def __init__(self, location: Location, database: Database | None = None) -> None:
+        self.location = location
+        self.project = location.identity
+        self.database = database or Database()
+        self.history = History(self.database)
+        self.store = RecordStore(self.database)
+        self.problem: str | None = None
+        self._indexes: dict[str, Index] = {}
+        base = self.database.path.parent if self.database.path is not None else state_directory()
+        self.folder = base / "projects"
+
+    def _try(self, work: Callable[[], T], otherwise: T) -> T:
+        try:
+            return work()
+        except StateUnavailable as error:
+            if self.problem is None:
+                self.problem = error.message
+            return otherwise
+
+    # Which builder the project was built with last
+
+    def builder(self) -> str | None:
+        """Return the builder of the last build, for plans that are made without an engine."""
+        row = self._project_row()
+        return row[0] if row is not None else None
+
+    def switches(self) -> Mapping[str, str]:
+        """Return the engine switches that the last build went by."""
+        row = self._project_row()
+        if row is None:
+            return {}
+        pairs = (part.partition("=") for part in row[1].split())
+        return {name: value for name, _, value in pairs}
+
+    def _project_row(self) -> tuple[str, str] | None:
+        sql = "SELECT builder, switches FROM projects WHERE project = ?"
+        nothing: list[tuple[str, str]] = []
+        rows = self._try(lambda: self.database.read(sql, (self.project,)), nothing)
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def save_builder(self, builder: str, switches: Mapping[str, str]) -> None:
+        text = " ".join(f"{name}={value}" for name, value in sorted(switches.items()))
+        row = (self.project, str(self.location.folder), builder, text)
+        sql = "INSERT OR REPLACE INTO projects (project, folder, builder, switches) VALUES (?, ?, ?, ?)"
+        self._try(lambda: self.database.write(lambda c: c.execute(sql, row)), None)
+
+    # Records, images, baseline
+
+    def records(self, builder: str | None, operations: Iterable[str]) -> Records:
+        """Load the records that a graph can ask for; empty where nothing is remembered."""
+        if builder is None:
+            return Records()
+        return self._try(lambda: self.store.load(builder, operations), Records())
+
+    def save_records(self, builder: str, records: Records) -> None:
+        self._try(lambda: self.store.save(builder, records), None)
+
+    def image(self, builder: str | None, reference: str, platform: Platform) -> ImageConfig | None:
+        """Return what was last seen of a base image."""
+        if builder is None:
+            return None
+        return self._try(lambda: self.store.image(builder, reference, platform), None)
+
+    def save_image(self, builder: str, reference: str, platform: Platform, config: ImageConfig) -> None:
+        self._try(lambda: self.store.save_image(builder, reference, platform, config), None)
+
+    def engine_definitions(self, builder: str, operation: str) -> frozenset[str]:
+        """Return how the engine itself has defined an operation so far."""
+        nothing: frozenset[str] = frozenset()
+        return self._try(lambda: self.store.engine_definitions(builder, operation), nothing)
+
+    def save_engine_definitions(self, builder: str, found: Sequence[tuple[str, str]]) -> None:
+        self._try(lambda: self.store.save_engine_definitions(builder, found), None)
+
+    def baseline(self) -> Baseline | None:
+        return self._try(lambda: self.store.baseline(self.project), None)
+
+    def save_baseline(self, baseline: Baseline, snapshots: Mapping[str, Snapshot]) -> None:
+        """Remember what was built: its description and its contents, path by path."""
+        self._try(lambda: self.store.save_baseline(self.project, baseline), None)
+        if not save_manifest(self.folder / f"{self.project}.built", snapshots):
+            self.problem = self.problem or f"{self.folder} cannot be written"
+
+    def manifest(self) -> Sequence[str] | None:
+        """Return the contents of the last build, one line a path."""
+        return load_manifest(self.folder / f"{self.project}.built")
+
+    # History
+
+    def record_build(self, build: BuildRecord) -> None:
+        self._try(lambda: self.history.record_build(build), 0)
+
+    def record_restart(
+        self, kind: str, stop: float | None, start: float | None, healthy: float | None
+    ) -> None:
+        self._try(lambda: self.history.record_restart(self.project, kind, stop, start, healthy), None)
+
+    def add_misses(self, misses: Sequence[Miss]) -> None:
+        self._try(lambda: self.store.add_misses(misses), None)
+
+    # Stat indexes
+
+    def index(self, root: Path) -> Index:
+        """Return the stat index of a context directory, loaded once."""
+        key = hashlib.blake2b(str(root).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        if key not in self._indexes:
+            self._indexes[key] = load_index(self.folder / f"{key}.index")
+        return self._indexes[key]
+
+    def save_indexes(self) -> None:
+        """Write the indexes that changed; a disk that refuses them only makes the next start slower."""
+        for key, index in self._indexes.items():
+            if not save_index(index, self.folder / f"{key}.index"):
+                self.problem = self.problem or f"{self.folder} cannot be written"
+
+    def close(self) -> None:
+        with suppress(StateUnavailable):
+            self.database.close()

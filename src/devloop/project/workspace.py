@@ -1,0 +1,165 @@
+"""A project with its settings, its memory and what is known of the engine: from here plans are asked for."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from devloop.cache.baseline import Baseline
+from devloop.cache.predict import operation_key
+from devloop.cache.records import Records
+from devloop.dockerfile.stages import BuildGraph, BuildOptions, ImageConfig, Images, Platform
+from devloop.plan.model import PathChange
+from devloop.project.discover import Location
+from devloop.project.manifest import compare, manifest_lines
+from devloop.project.memory import Memory
+from devloop.project.planner import Answered, Question, answer
+from devloop.project.reading import (
+    Model,
+    ReadingProblem,
+    Tree,
+    build_options,
+    changes_reader,
+    read_model,
+    read_tree,
+    reread_tree,
+)
+from devloop.project.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """How the engine in use differs from others where it matters to the cache."""
+
+    merges: bool = False
+    relative_names: bool = False
+    platform: str | None = None
+
+    def as_text(self) -> Mapping[str, str]:
+        """Return the switches as they are stored."""
+        return {
+            "merges": str(int(self.merges)),
+            "relative_names": str(int(self.relative_names)),
+            "platform": self.platform or "",
+        }
+
+    @classmethod
+    def from_text(cls, found: Mapping[str, str]) -> "Switches":
+        """Read stored switches; what is missing has its default."""
+        return cls(
+            merges=found.get("merges") == "1",
+            relative_names=found.get("relative_names") == "1",
+            platform=found.get("platform") or None,
+        )
+
+
+def _no_engine(_reference: str, _platform: Platform) -> ImageConfig | None:
+    return None
+
+
+@dataclass(slots=True)
+class Workspace:
+    """Reads and plans one project.
+
+    `inspect` asks the engine about a base image, where there is one; what was seen of it last stands in.
+    """
+
+    location: Location
+    settings: Settings
+    memory: Memory
+    builder: str | None = None
+    switches: Switches = field(default_factory=Switches)
+    inspect: Images = _no_engine
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @classmethod
+    def remembered(
+        cls, location: Location, settings: Settings, memory: Memory, environ: Mapping[str, str]
+    ) -> "Workspace":
+        """Make a workspace that needs no engine: it goes by what the last build here went by."""
+        return cls(
+            location,
+            settings,
+            memory,
+            builder=memory.builder(),
+            switches=Switches.from_text(memory.switches()),
+            environ=environ,
+        )
+
+    def options(self) -> BuildOptions:
+        """Return the options of a build that reach its steps."""
+        return build_options(
+            self.settings,
+            merges=self.switches.merges,
+            build_platform=self.switches.platform,
+            environ=self.environ,
+        )
+
+    def images(self, reference: str, platform: Platform) -> ImageConfig | None:
+        """Look up a base image: on the engine, else in the memory."""
+        found = self.inspect(reference, platform)
+        return found if found is not None else self.memory.image(self.builder, reference, platform)
+
+    def read(self) -> Model | ReadingProblem:
+        """Read Dockerfile and ignore files as they stand."""
+        return read_model(self.location, self.options(), self.images)
+
+    def tree(self, model: Model) -> Tree:
+        """Read the contents that the model needs."""
+        indexes = {name: self.memory.index(context.root) for name, context in model.contexts.items()}
+        return read_tree(model, indexes, relative_names=self.switches.relative_names)
+
+    def tree_again(self, model: Model, before: Tree, dirty: Mapping[str, Iterable[str]]) -> Tree:
+        """Look again at some paths of each context."""
+        from devloop.paths import ContextPath
+
+        indexes = {name: self.memory.index(context.root) for name, context in model.contexts.items()}
+        paths = {name: [ContextPath(one) for one in found] for name, found in dirty.items()}
+        return reread_tree(model, before, paths, indexes)
+
+    def records(self, graph: BuildGraph) -> Records:
+        """Load what is known of the engine's cache for the steps of a graph."""
+        return self.memory.records(
+            self.builder, (operation_key(vertex.operation) for vertex in graph.vertices)
+        )
+
+    def plan(self, given: "Given") -> Answered:
+        """Answer what a build of a model with these contents would do."""
+        question = Question(
+            model=given.model,
+            contents=given.tree,
+            records=given.records,
+            baseline=given.baseline,
+            changes=tuple(change for found in given.changes.values() for change in found),
+            changes_of=changes_reader(given.changes, given.tree.snapshots),
+            unread=given.unread,
+            deployed=given.deployed,
+            run_changes=given.run_changes,
+            dockerfile_changed=given.dockerfile_changed,
+        )
+        return answer(question, self.settings, self.memory.history)
+
+    def changes_since_built(self, tree: Tree) -> Mapping[str, tuple[PathChange, ...]]:
+        """Return what differs from the contents of the last recorded build; nothing where there is none."""
+        before = self.memory.manifest()
+        if before is None:
+            return {}
+        return compare(before, manifest_lines(tree.snapshots))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a plan is made from; see `Question`."""
+
+    model: Model
+    tree: Tree
+    records: Records
+    baseline: Baseline | None
+    changes: Mapping[str, Sequence[PathChange]]
+    unread: tuple[str, ...] = ()
+    deployed: str | None = None
+    run_changes: tuple[str, ...] = ()
+    dockerfile_changed: bool = False
+
+
+Reload = Callable[[], tuple[Location, Settings]]
+"""Reads the configuration again; raises DevloopError where it cannot be used."""

@@ -52,7 +52,8 @@ _GRACE_SECONDS = (3.0, 2.0)
 _PROVENANCE_SINCE = (0, 14)
 _RELATIVE_NAMES_SINCE = (0, 26)
 _BUILDKIT_OF_ENGINE = (
-    # Some distributions build the engine without BuildKit's version; this is what upstream put in.
+    # Asking buildx costs a process, and distributions build engines whose BuildKit is v0.0.0. This is what
+    # upstream put in; engines newer than the table have at least its first line.
     ((29, 1), (0, 26)),
     ((28, 5), (0, 25)),
     ((28, 4), (0, 24)),
@@ -387,7 +388,8 @@ def detect_builder(environ: Mapping[str, str] = os.environ) -> BuilderFacts:
     facts = BuilderFacts(name, "docker", endpoint.host, reachable=False, legacy_environment=legacy)
     program = find_buildx(environ)
     version = _ask(program, ["version"], environ)
-    inspect = _ask(program, ["inspect", name], environ)
+    # Only the engine's own builder may be named after its context, and of that one the engine tells all.
+    inspect = None if name == endpoint.context else _ask(program, ["inspect", name], environ)
     try:
         facts = _engine_facts(facts, Engine(endpoint, timeout_seconds=10))
     except (EngineUnavailable, EngineRefused) as error:

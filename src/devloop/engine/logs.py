@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.engine.state import parse_container
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from devloop.engine.state import ContainerFacts
 
 
+class Source(Protocol):
+    """Something that hands out bytes until there are none."""
+
+    def read(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """A line that the container printed; `at` is the engine's time stamp, `stream` stdout or stderr."""
@@ -30,7 +36,7 @@ class LogLine:
     at: str
 
 
-def read_log(stream: Stream, *, tty: bool) -> Iterator[LogLine]:
+def read_log(stream: Source, *, tty: bool) -> Iterator[LogLine]:
     """Take a log apart into lines until it ends; a last line without its end counts as one.
 
     Without a terminal the engine wraps every piece in a frame: a byte for the stream, three of nothing, four

@@ -16,6 +16,7 @@ import json
 import re
 from base64 import b64decode
 from collections import deque
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -188,17 +189,28 @@ class Progress:
         self._warnings: list[BuildWarning] = []
         self._transferred: dict[str, int] = {}
         self._other: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._open: list[bytes] = []
 
     def feed(self, line: bytes) -> list[BuildEvent]:
-        """Take one line; whatever is not a JSON object is kept as text of the client (see `messages`)."""
-        if not line.startswith(b"{"):
-            return self._keep(line)
-        try:
-            record = json.loads(line)
-        except ValueError:
-            return self._keep(line)
+        """Take one line; whatever is not a JSON object is kept as text of the client (see `messages`).
+
+        buildx 0.13 spreads an object over many lines, of which the first is `{` and the last `}`.
+        """
+        if self._open or line == b"{":
+            self._open.append(line)
+            if line != b"}":
+                return []
+            line = b"".join(self._open)
+            self._open.clear()
+        record = None
+        if line.startswith(b"{"):
+            with suppress(ValueError):
+                record = json.loads(line)
         if not isinstance(record, dict):
-            return self._keep(line)
+            text = _text(line)
+            if text:
+                self._other.append(text)
+            return []
         events: list[BuildEvent] = []
         for item in _dicts(record, "vertexes"):
             self._vertex(item, events)
@@ -249,12 +261,6 @@ class Progress:
             if "load build context" in self._nodes[digest].name
         ]
         return sum(sent) if sent else None
-
-    def _keep(self, line: bytes) -> list[BuildEvent]:
-        text = _text(line)
-        if text:
-            self._other.append(text)
-        return []
 
     def _vertex(self, item: Mapping[str, Any], events: list[BuildEvent]) -> None:
         digest = item.get("digest")

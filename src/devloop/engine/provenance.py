@@ -314,7 +314,8 @@ def _principal(principal: Mapping[str, Any]) -> str:
     user = _dict(principal.get("User")) or principal
     if "byName" in user:
         return _text(_dict(user["byName"]).get("name"))
-    return str(_number(user["byID"])) if "byID" in user else ""
+    ident = user.get("byId", user.get("byID"))  # the spelling depends on BuildKit's version
+    return str(ident) if isinstance(ident, int) else ""
 
 
 def _at(inputs: tuple[str, ...], index: int) -> str | None:

@@ -195,6 +195,14 @@ def test_a_temporary_name_causes_no_batch_and_rides_along_with_the_next() -> Non
     assert after.temporary == frozenset()
 
 
+def test_a_name_that_proves_to_be_no_passing_one_is_told_once() -> None:
+    debouncer, clock = Debouncer(), ManualClock()
+    debouncer.add("f", clock.now, temporary=True)
+    debouncer.add("f", clock.now)
+    (batch,) = run_until_quiet(debouncer, clock)
+    assert (set(batch.paths), set(batch.temporary)) == ({"f"}, set())
+
+
 def test_a_lock_holds_the_batch_until_one_quiet_period_after_its_release() -> None:
     debouncer, clock = Debouncer(), ManualClock(0.0)
     debouncer.add("f", 0.0)

@@ -1,10 +1,15 @@
+import errno
+import shutil
+import stat
 import struct
+from pathlib import Path
 
 import pytest
 
 from devloop.watch import inotify
-from devloop.watch.events import Dirty, LimitReached, biggest_directories
-from devloop.watch.inotify import RawEvent, merge, parse_events, tops
+from devloop.watch.debounce import WatchSettings
+from devloop.watch.events import Dirty, LimitReached, Scope, biggest_directories
+from devloop.watch.inotify import InotifyBackend, RawEvent, merge, parse_events, tops
 
 pytestmark = pytest.mark.skipif(not inotify.is_available(), reason="inotify is Linux's")
 
@@ -59,3 +64,52 @@ def test_the_message_about_the_limit_says_what_it_takes_to_get_rid_of_it() -> No
 def test_an_unknown_limit_is_said_to_be_unknown() -> None:
     assert "limit unknown" in str(LimitReached("watches", 1, 2, None, ()))
     assert inotify.read_limit("no_such_limit") is None
+
+
+def test_a_directory_that_becomes_a_link_before_it_is_watched_is_not_followed(
+    tree: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    def swap(path: str) -> bool:
+        if path == "src/app":
+            shutil.rmtree(tree / path)
+            (tree / path).symlink_to(outside)
+        return path != "node_modules"
+
+    backend = InotifyBackend(Scope(str(tree), swap), WatchSettings())
+    backend.start()
+    assert backend.watched == 2
+    backend.close()
+
+
+def test_a_directory_met_again_under_another_name_is_known_by_the_new_one_only(tree: Path) -> None:
+    """As after a rename whose events were lost."""
+    backend = InotifyBackend(Scope(str(tree), lambda path: path != "node_modules"), WatchSettings())
+    backend.start()
+    (tree / "src/app").rename(tree / "src/web")
+    backend._adopt(["src/web"])
+    assert backend.watched == 3
+    assert set(backend._watch_of) == {"", "src", "src/web"}
+    backend.close()
+
+
+class StrictKernel(inotify.Kernel):
+    """A kernel that refuses unreadable directories, to root as well."""
+
+    def add(self, path: str, mask: int) -> int:
+        if not Path(path).stat().st_mode & stat.S_IRUSR:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return super().add(path, mask)
+
+
+def test_a_directory_that_becomes_readable_is_watched_from_then_on(tree: Path) -> None:
+    (tree / "src/app").chmod(0o300)
+    backend = InotifyBackend(Scope(str(tree)), WatchSettings(), kernel=StrictKernel)
+    assert backend.start() == [], "a build could not read it either, so there is nothing to say"
+    assert "src/app" not in backend._watch_of
+    (tree / "src/app").chmod(0o700)
+    assert Dirty("src/app") in backend.wait(5.0)
+    assert "src/app" in backend._watch_of
+    backend.close()

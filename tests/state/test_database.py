@@ -161,6 +161,20 @@ def test_a_database_in_memory_needs_no_file() -> None:
         assert database.read("SELECT project FROM restarts") == [("p",)], "an error does not empty the memory"
 
 
+def test_what_a_transaction_has_read_stays_true_until_it_writes(path: Path) -> None:
+    with notes(path) as database, notes(path, busy_seconds=0.01) as other:
+        add(database, "first")
+
+        def count_and_add(connection: sqlite3.Connection) -> None:
+            (count,) = connection.execute("SELECT count(*) FROM notes").fetchone()
+            with pytest.raises(StateUnavailable, match="locked"):
+                add(other, "in between")
+            connection.execute("INSERT INTO notes (text) VALUES (?)", (f"after {count}",))
+
+        database.write(count_and_add)
+        assert texts(other) == ["first", "after 1"]
+
+
 # --- files that cannot be used ----------------------------------------------------------------------------
 
 
@@ -200,6 +214,29 @@ def test_pages_that_turn_out_corrupt_later_are_survived_in_the_middle_of_work(pa
         add(database, "after")
         assert texts(database) == ["after"]
         assert database.set_aside is not None
+
+
+@pytest.mark.parametrize("is_open_elsewhere", [False, True])
+def test_a_file_that_another_devloop_has_replaced_already_is_kept(
+    path: Path, is_open_elsewhere: bool
+) -> None:
+    seen: list[str] = []
+
+    def corrupt_at_first(connection: sqlite3.Connection) -> None:
+        if not seen:
+            seen.append("corrupt")
+            error = sqlite3.DatabaseError("database disk image is malformed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        connection.execute("INSERT INTO notes (text) VALUES ('second try')")
+
+    with notes(path) as database, notes(path) as other:
+        add(other, "healthy")
+        if not is_open_elsewhere:
+            other.close()
+        database.write(corrupt_at_first)
+        assert texts(database) == ["healthy", "second try"]
+        assert database.set_aside is None
 
 
 def test_an_empty_file_is_simply_a_new_database(path: Path) -> None:

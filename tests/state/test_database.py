@@ -347,6 +347,19 @@ def test_a_writer_that_holds_the_lock_too_long_is_not_waited_for_forever(path: P
         assert texts(database) == ["mine", "then"]
 
 
+def test_opening_beside_a_writer_that_does_not_end_makes_the_state_unavailable(path: Path) -> None:
+    path.parent.mkdir()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("BEGIN IMMEDIATE")
+    with notes(path, busy_seconds=0.05) as database:
+        with pytest.raises(StateUnavailable, match="locked"):
+            database.open()
+        other.execute("ROLLBACK")
+        database.open()
+    other.close()
+
+
 # --- migrations -------------------------------------------------------------------------------------------
 
 

@@ -229,8 +229,7 @@ class Database:
 
     def open(self) -> None:
         """Open the file now rather than at the first use, so that `set_aside` is known."""
-        with self._mutex:
-            self._connected()
+        self._run(lambda _: None)
 
     def close(self) -> None:
         with self._mutex:

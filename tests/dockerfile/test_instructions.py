@@ -237,6 +237,19 @@ def test_a_trigger_is_stored_with_its_heredocs_and_parses_again() -> None:
     assert onbuild.instruction.span == Span(2, 6)
 
 
+def test_a_trigger_is_stored_with_the_blanks_at_its_end_which_its_instruction_does_not_have() -> None:
+    onbuild = second("ONBUILD   RUN make \t\n")
+    assert isinstance(onbuild, ins.Onbuild)
+    assert onbuild.source_text == "RUN make \t"
+    assert isinstance(onbuild.instruction, ins.Run)
+    assert (onbuild.instruction.command, onbuild.instruction.text) == ("make", "RUN make")
+
+
+def test_a_warning_inside_a_trigger_points_into_its_line() -> None:
+    (warning,) = parsed("FROM scratch\nONBUILD RUN --mount=taget=/x make\n").warnings
+    assert (warning.line, warning.column) == (2, 13)
+
+
 def test_a_trigger_is_read_with_the_backslash_whatever_the_files_escape_is() -> None:
     file = parsed("# escape=`\nFROM scratch\nONBUILD ENV A=b\\ c\n")
     onbuild = file.instructions[1]

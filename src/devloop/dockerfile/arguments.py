@@ -16,16 +16,17 @@ from devloop.dockerfile.words import SPACES
 class Request:
     """One instruction taken apart as far as all instructions are alike.
 
-    `rest` is what follows the flags, without blanks around it, and starts at `rest_at` of the logical
+    `line` is the joined line untouched, `text` its shown form; `rest` is what follows the flags, without blanks around it, and starts at `rest_at` of the logical
     line; `notes` collects warnings.
     """
 
-    __slots__ = ("escape", "flags", "heredocs", "keyword", "notes", "rest", "rest_at", "span", "text")
+    __slots__ = ("escape", "flags", "heredocs", "keyword", "line", "notes", "rest", "rest_at", "span", "text")
 
     def __init__(
         self,
         *,
         keyword: str,
+        line: str,
         text: str,
         span: Span,
         flags: tuple[tuple[str, int], ...],
@@ -36,6 +37,7 @@ class Request:
         notes: list[Refusal],
     ) -> None:
         self.keyword = keyword
+        self.line = line
         self.text = text
         self.span = span
         self.flags = flags

@@ -516,6 +516,7 @@ def _instruction(
     shown, space, arguments = line.text.strip(SPACES).partition(" ")
     request = Request(
         keyword=keyword,
+        line=line.text,
         text=shown.upper() + space + arguments,
         span=line.span,
         flags=flags,
@@ -835,18 +836,25 @@ def _onbuild(request: Request) -> Onbuild:
     if not request.rest:
         raise Refusal(request.rest_at, "ONBUILD without an instruction", "an instruction")
     Flags(request)
-    stored = request.rest + "".join(f"\n{heredoc.raw_body}{heredoc.name}" for heredoc in request.heredocs)
-    keyword = split_line(request.rest)[0]
-    _require_trigger(keyword, request.rest_at)
+    _require_trigger(split_line(request.rest)[0], request.rest_at)
+    # Blanks at the end of the line are part of what the image stores.
+    stored = request.line[request.rest_at :]
+    stored += "".join(f"\n{heredoc.raw_body}{heredoc.name}" for heredoc in request.heredocs)
+    notes: list[Refusal] = []
     reader = LineReader(stored.encode("utf-8", "surrogateescape"), file="", escape="\\")
     try:
         line = reader.read_line()
         if line is None:
             raise Refusal(0, f"unknown instruction {request.rest!r}", "an instruction")  # noqa: TRY301
-        instruction = replace(_instruction(line, reader, request.notes)[1], span=request.span)
-    except Refusal as refusal:
-        raise Refusal(request.rest_at + refusal.offset, refusal.message, refusal.expected) from None
+        instruction = replace(_instruction(line, reader, notes)[1], span=request.span)
+    except (Refusal, PlacedRefusal) as refusal:
+        raise _moved(refusal, request.rest_at) from None
+    request.notes.extend(_moved(note, request.rest_at) for note in notes)
     return Onbuild(span=request.span, text=request.text, instruction=instruction, source_text=stored)
+
+
+def _moved(refusal: Refusal | PlacedRefusal, offset: int) -> Refusal:
+    return Refusal(offset + refusal.offset, refusal.message, refusal.expected)
 
 
 def _require_trigger(keyword: str, offset: int) -> None:

@@ -83,6 +83,16 @@ def test_an_old_client_has_steps_without_lines() -> None:
     assert [step.text for step in found.steps] == [step.text for step in outcome("first").steps]
 
 
+@pytest.mark.parametrize("name", ["first", "run-fails", "source-missing", "twins", "link"])
+def test_without_lines_producers_still_stand_before_consumers(name: str) -> None:
+    steps = outcome(name, with_provenance=False).steps
+    places = {step.digest: place for place, step in enumerate(steps)}
+    inputs = {vertex.digest: vertex.inputs for vertex in read(name)[0].vertices}
+    pairs = [(one, step.digest) for step in steps for one in inputs[step.digest] if one in places]
+    assert pairs
+    assert all(places[producer] < places[consumer] for producer, consumer in pairs)
+
+
 def test_an_exec_op_tells_what_would_be_run() -> None:
     (run,) = [step.definition for step in outcome("first").steps if step.lines == ((6, 6),)]
     assert run is not None

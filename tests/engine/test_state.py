@@ -29,6 +29,7 @@ CONTAINER = {
         "ExposedPorts": {"9000/tcp": {}, "8000/tcp": {}, "53/udp": {}},
         "Labels": {"k": "v"},
         "User": "app",
+        "StopTimeout": 0,
         "WorkingDir": "/app",
     },
     "HostConfig": {"ReadonlyRootfs": True, "NetworkMode": "backend"},
@@ -62,6 +63,8 @@ def test_a_container_is_read_from_its_inspection() -> None:
     assert (facts.address, facts.is_read_only, facts.is_host_network) == ("172.18.0.2", True, False)
     assert facts.command == ("python3", "/srv.py")
     assert facts.ports == (8000,)
+    assert facts.grace_seconds == 0
+    assert parse_container({}).grace_seconds == 10
 
 
 def test_without_published_ports_the_exposed_ones_should_serve() -> None:

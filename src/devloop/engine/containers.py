@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from devloop.engine.base import EngineRefused
+from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.engine.endpoint import Engine, unavailable
 from devloop.engine.health import Health, free_port, wait_healthy
 from devloop.engine.images import image_facts
 from devloop.engine.logs import LogStream, read_log
-from devloop.engine.runspec import LABEL_NAME, LABEL_PROJECT, choose_ports, create_body, parse_publish
+from devloop.engine.runspec import LABEL_NAME, LABEL_PROJECT, choose_ports, create_body, leaves_a_port_open
 from devloop.engine.state import ContainerFacts, parse_container
 from devloop.errors import DevloopError
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from devloop.engine.runspec import RunSpec
     from devloop.engine.state import Binding
 
-DEFAULT_GRACE_SECONDS = 10
 _PORT_TAKEN = ("port is already allocated", "address already in use", "ports are not available")
 
 
@@ -153,19 +152,7 @@ class Containers:
 
     def run(self, spec: RunSpec) -> ContainerFacts:
         """Create and start; a host port that was ours to choose and got lost in between is chosen anew."""
-        for guess in (True, False):
-            ident = self.create(spec, guess=guess)
-            try:
-                self.start(ident)
-            except EngineRefused as error:
-                self.remove(ident)
-                chosen = any(one.host_port is None for text in spec.publish for one in parse_publish(text))
-                if not _is_port_taken(error):
-                    raise
-                if not guess or (spec.publish and not chosen):
-                    raise _port_taken(error) from error
-                continue
-            break
+        ident = self._start_somewhere(self.create(spec), spec, spec.name)
         facts = self.inspect(ident)
         if facts is None:
             raise DevloopError(f"the container {spec.name} vanished while it started")
@@ -178,9 +165,10 @@ class Containers:
             self.client.stop(ident, timeout=None if grace_seconds is None else round(grace_seconds))
         seconds = time.monotonic() - start
         facts = self.inspect(ident)
-        code = facts.exit_code if facts is not None else None
-        limit = DEFAULT_GRACE_SECONDS if grace_seconds is None else grace_seconds
-        return Stopped(seconds, code, killed=code == 137 and seconds >= min(limit, 0.5))
+        if facts is None:
+            return Stopped(seconds, None, killed=False)
+        limit = facts.grace_seconds if grace_seconds is None else round(grace_seconds)
+        return Stopped(seconds, facts.exit_code, killed=facts.exit_code == 137 and seconds >= limit)
 
     def restart(self, ident: str, grace_seconds: float | None = None) -> float:
         """Restart in place, keeping the container's files; returns the seconds it took to run again."""
@@ -301,8 +289,10 @@ class Containers:
         down = time.monotonic()
         error: str | None = None
         try:
-            self.start(new)
-        except EngineRefused as refused:
+            new = self._start_somewhere(new, spec, temporary)
+        except EngineUnavailable:
+            raise
+        except DevloopError as refused:
             error = refused.message
             health = Health(ok=False, seconds=0.0, how="exited")
         else:
@@ -319,14 +309,13 @@ class Containers:
             end = time.monotonic()
         else:
             end = time.monotonic()
-            if error is not None:
-                self.remove(new)
-            else:
-                if before is not None:
-                    self.remove(before.id)
+            if before is not None and error is None:
+                self.remove(before.id)
+            if error is None:
                 with suppress(EngineRefused):
                     self.rename(new, spec.name)
-        serving = before.id if health.crashed and rollback and before is not None else new
+        is_old = before is not None and (error is not None or (health.crashed and rollback))
+        serving = before.id if before is not None and is_old else new
         return Replacement(
             ok=health.ok,
             container=self.inspect(serving),
@@ -344,6 +333,27 @@ class Containers:
     def follow(self, ident: str | None, on_line: Callable[[LogLine], None], *, since: str = "") -> LogStream:
         """Follow the logs of a container in a thread, through restarts, until closed."""
         return LogStream(self.engine, ident, on_line, since=since)
+
+    def _start_somewhere(self, ident: str, spec: RunSpec, name: str) -> str:
+        """Start a container; where a port of our choice is taken, make it again with one of the engine's.
+
+        Returns the id of the one that runs. What cannot be started is removed.
+        """
+        try:
+            try:
+                self.start(ident)
+            except EngineRefused as error:
+                if not _is_port_taken(error) or not leaves_a_port_open(spec):
+                    raise
+                self.remove(ident)
+                ident = self.create(spec, name=name, guess=False)
+                self.start(ident)
+        except EngineRefused as error:
+            self.remove(ident)
+            if _is_port_taken(error):
+                raise _port_taken(error) from error
+            raise
+        return ident
 
     def _start_again(self, ident: str) -> bool:
         try:

@@ -8,8 +8,11 @@ name unless `--pull` is given or its platform is another; a driver with a BuildK
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from devloop.engine.base import EngineRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,8 +71,11 @@ def image_facts(engine: Engine, reference: str, platform: str | None = None) -> 
     An engine that keeps several platforms of an image is asked for the one; an older one has a single
     platform, which is compared here.
     """
-    query = {"platform": json.dumps(_platform(platform))} if platform else None
-    record = engine.find(f"/v1.49/images/{reference}/json", query) if query else None
+    record = None
+    if platform is not None:
+        query = {"platform": json.dumps(_platform(platform))}
+        with suppress(EngineRefused):  # by an engine older than this version of its API
+            record = engine.find(f"/v1.49/images/{reference}/json", query)
     if record is None:
         record = engine.find(f"/images/{reference}/json")
     if not isinstance(record, dict):

@@ -93,10 +93,10 @@ def steps_by_origin(vertices: Iterable[Vertex], origins: Mapping[str, OpOrigin])
 
     The provenance decides, because a vertex that another build works on at the same moment carries that
     build's name. The source behind a FROM has lines as well, and is no step. The order is the Dockerfile's
-    where all lines are known, else producers come before consumers, as the stream names them the other way.
+    where all lines are known; else producers come before consumers.
     """
     steps: list[StepOutcome] = []
-    for vertex in reversed(list(vertices)):
+    for vertex in producers_first(vertices):
         origin = origins.get(vertex.digest)
         if origin is None:
             if vertex.kind == "step":
@@ -108,6 +108,24 @@ def steps_by_origin(vertices: Iterable[Vertex], origins: Mapping[str, OpOrigin])
     if all(step.lines for step in steps):
         steps.sort(key=lambda step: step.lines)
     return tuple(steps)
+
+
+def producers_first(vertices: Iterable[Vertex]) -> list[Vertex]:
+    """Order `vertices` so that each stands behind its inputs, a step's base before its other sources."""
+    known = {vertex.digest: vertex for vertex in vertices}
+    consumed = {digest for vertex in known.values() for digest in vertex.inputs}
+    ordered: dict[str, Vertex] = {}
+    stack = [(digest, False) for digest in reversed(known) if digest not in consumed]
+    while stack:
+        digest, is_ready = stack.pop()
+        if digest in ordered or digest not in known:
+            continue
+        if is_ready:
+            ordered[digest] = known[digest]
+        else:
+            stack.append((digest, True))
+            stack += [(one, False) for one in reversed(known[digest].inputs)]
+    return list(ordered.values())
 
 
 def match_by_name(vertices: Iterable[Vertex], expected: Sequence[ExpectedStep]) -> dict[int, StepOutcome]:

@@ -358,3 +358,10 @@ def choose_ports(
             kept_port = one.container_port
         chosen.append(replace(one, host_port=kept_port))
     return tuple(chosen)
+
+
+def leaves_a_port_open(spec: RunSpec) -> bool:
+    """Tell whether some host port is ours to choose, so that another one may be tried."""
+    if not spec.publish:
+        return spec.publish_exposed
+    return any(one.host_port is None for text in spec.publish for one in parse_publish(text))

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+DEFAULT_GRACE_SECONDS = 10.0
+"""How long the engine waits between asking a container to stop and killing it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A published port of a container as it is."""
@@ -58,6 +62,7 @@ class ContainerFacts:
     workdir: str = ""
     command: tuple[str, ...] = ()
     stop_signal: str | None = None
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
     error: str = ""
 
     @property
@@ -79,6 +84,7 @@ def parse_container(record: Mapping[str, Any]) -> ContainerFacts:
     network: Mapping[str, Any] = record.get("NetworkSettings") or {}
     health: Mapping[str, Any] = state.get("Health") or {}
     status = health.get("Status")
+    timeout = config.get("StopTimeout")
     return ContainerFacts(
         id=str(record.get("Id", "")),
         name=str(record.get("Name", "")).lstrip("/"),
@@ -119,6 +125,7 @@ def parse_container(record: Mapping[str, Any]) -> ContainerFacts:
         workdir=str(config.get("WorkingDir") or ""),
         command=(str(record.get("Path") or ""), *(str(one) for one in record.get("Args") or ())),
         stop_signal=config.get("StopSignal") or None,
+        grace_seconds=DEFAULT_GRACE_SECONDS if timeout is None else float(timeout),
         error=str(state.get("Error") or ""),
     )
 

@@ -107,6 +107,7 @@ def test_the_users_environment_reaches_the_build_with_a_few_additions() -> None:
     assert result["A"] == "1"
     assert result["BUILDX_METADATA_PROVENANCE"] == "max"
     assert result["BUILDX_GIT_INFO"] == "true"
+    assert result["BUILDX_NO_DEFAULT_ATTESTATIONS"] == "true"
     assert result["DOCKER_CLI_PLUGIN_SOCKET"] == "@x"
     assert "DOCKER_BUILDKIT" not in result
     assert "DOCKER_CLI_PLUGIN_SOCKET" not in build_environment({}, leash=None)

@@ -169,12 +169,15 @@ def build_environment(environ: Mapping[str, str], *, leash: str | None) -> dict[
     """Return the environment of the build: the user's, with what we need to read it and to end it.
 
     buildx asks git about the context for its provenance; nobody here reads the answer, and it costs
-    several processes a build, so it is switched off where the user has not decided.
+    several processes a build, so it is switched off where the user has not decided. So are attestations in
+    the image: with the containerd store their time stamps make every build another image, equal or not.
+    Neither has to do with the cache, nor with the provenance in the metadata file.
     """
     result = dict(environ)
     result.pop("DOCKER_BUILDKIT", None)
     result["BUILDX_METADATA_PROVENANCE"] = "max"
     result.setdefault("BUILDX_GIT_INFO", "false")
+    result.setdefault("BUILDX_NO_DEFAULT_ATTESTATIONS", "true")
     if leash is not None:
         result[_PLUGIN_ENVIRONMENT] = "docker"
         result[_LEASH_ENVIRONMENT] = leash

@@ -83,7 +83,7 @@ def interactive() -> NoReturn:
         "",
     )
     sys.stdout.flush()
-    command = [sys.executable, "-m", "devloop", "watch", str(folder), *options("devloop-demo", port)]
+    command = [sys.executable, "-m", "devloop", "watch", str(folder), *options("demo", port)]
     os.chdir(REPOSITORY)
     os.execv(sys.executable, command)  # noqa: S606 - the demo becomes devloop
 
@@ -99,7 +99,7 @@ def options(name: str, port: int) -> list[str]:
 
 
 def play() -> list[Row]:
-    name = f"devloop-demo-{os.getpid()}"
+    name = f"demo-{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix="devloop-demo-") as folder, connect(dict(os.environ)) as client:
         copy = shutil.copytree(
             EXAMPLE, Path(folder) / "web_api", ignore=shutil.ignore_patterns("__pycache__", ".venv")
@@ -196,7 +196,7 @@ def follow(session: Session, what: str, *, expects_warning: bool = False) -> Row
     deployed = session.wait_for("deployed")
     since_save = deployed["since_save"]
     total = "" if since_save is None else f", {since_save:.1f} s after the save"
-    tell("did", f"{deployed['how']} in {deployed['seconds']:.1f} s{total}: {' '.join(deployed['urls'])}")
+    tell("did", f"container ready in {deployed['seconds']:.1f} s{total}: {' '.join(deployed['urls'])}")
     return Row(what, built["seconds"], since_save, built["ran"], built["cached"])
 
 
@@ -206,13 +206,13 @@ def tell_plan(planned: Event) -> None:
         cost = (
             "" if warning["seconds"] is None else f" {warning['seconds']:.1f} s ({warning['seconds_from']})"
         )
-        tell("warned", f"line {warning['line']}, {warning['instruction']} {warning['text']}:{cost}")
+        tell("warned", f"{warning['text']} (line {warning['line']}):{cost}")
         tell("", warning["why"])
         tell("", warning["way_out"])
     if not planned["first"]:
         for step in plan["steps"]:
             if step["status"] == "run":
-                tell("said", f"line {step['line']}, {step['instruction']} runs again: {step['cause']}")
+                tell("said", f"{step['text']} (line {step['line']}) runs again: {step['cause']}")
     expected = "" if plan["seconds"] is None else f", {plan['seconds']:.1f} s expected"
     tell("decided", f"{plan['action']}{expected}: {plan['reason']}")
 

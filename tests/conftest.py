@@ -74,7 +74,7 @@ def unique_name(engine: dict[str, str]) -> Iterator[str]:
     """A name for what this test makes on the engine; all of it is removed in the end."""
     from support.engine import connect, remove_all
 
-    given = f"devloop-test-{uuid.uuid4().hex[:8]}"
+    given = f"test-{uuid.uuid4().hex[:8]}"
     yield given
     with connect(engine) as client:
         remove_all(client, given)

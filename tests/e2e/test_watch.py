@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -203,6 +204,26 @@ def test_an_application_that_crashes_is_rolled_back(
     session.save("index.html", "version 2\n")
     session.save("start.sh", START)
     wait_until_serving(session, "version 2\n")
+
+
+def test_the_address_stays_through_every_replacement(watch: Watch, project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        # The port that the image exposes is somebody else's, so another one has to be found.
+        port = taken.getsockname()[1]
+        edit(project / "Dockerfile", "EXPOSE 8000", f"EXPOSE {port}")
+        edit(project / "start.sh", "-p 8000", f"-p {port}")
+        session = watch(project)
+        wait_until_watching(session)
+        address = session.url
+        start = (project / "start.sh").read_text()
+        session.save("start.sh", "exit 3\n")
+        assert session.wait_for("deploy_failed")["rolled_back"] is True
+        assert session.get() == "version 1\n"
+        (project / "index.html").write_text("version 2\n")
+        session.save("start.sh", start)
+        session.wait_for("deployed")
+        assert session.get() == "version 2\n"
+        assert session.url == address
 
 
 def test_ten_saves_during_a_build_end_in_the_newest_version(watch: Watch, project: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,18 +72,19 @@ def is_stand_in(client: docker.DockerClient, image: str) -> bool:
 
 
 def containers_of(client: docker.DockerClient, name: str) -> list[Container]:
-    """The containers, running or not, whose name begins with `name`."""
-    return [found for found in client.containers.list(all=True) if str(found.name).startswith(name)]
+    """The containers, running or not, that have `name` in theirs."""
+    # Other tests may be at work on the same engine: what they remove meanwhile is no failure here.
+    found: list[Container] = client.containers.list(all=True, filters={"name": name}, ignore_removed=True)
+    return found
 
 
 def remove_all(client: docker.DockerClient, name: str) -> None:
     """Removes the containers and images that a test made under `name`."""
     for container in containers_of(client, name):
-        try:
+        with suppress(NotFound):
             container.remove(force=True, v=True)
-        except NotFound:
-            continue
-    for image in client.images.list():
-        for tag in image.tags:
+    for image in client.api.images():
+        for tag in image["RepoTags"] or ():
             if name in tag:
-                client.images.remove(tag, force=True)
+                with suppress(NotFound):
+                    client.api.remove_image(tag, force=True)

@@ -107,7 +107,28 @@ class _Notice:
     is_error: bool
 
 
-_Message = _Batch | _Progress | _Built | _Replaced | _Quit | _Notice
+@dataclass(frozen=True, slots=True)
+class _Crashed:
+    """A thread ended by a bug: the session must not wait for an answer that never comes."""
+
+    error: Exception
+
+
+_Message = _Batch | _Progress | _Built | _Replaced | _Quit | _Notice | _Crashed
+
+
+def _in_a_thread(name: str, work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a session works with: builder, containers and watcher, and how slow work is sent away."""
+
+    builder: Callable[[Mapping[str, str]], Buildx] = Buildx
+    containers: Callable[[Mapping[str, str]], Containers] = Containers.connect
+    feed: Callable[..., BatchFeed] = BatchFeed
+    spawn: Callable[[str, Callable[[], None]], None] = _in_a_thread
 
 
 @dataclass(slots=True)
@@ -149,6 +170,7 @@ class Session:
         once: bool,
         started: float,
         watch: WatchSettings | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.workspace = workspace
         self.display = display
@@ -157,10 +179,11 @@ class Session:
         self._config = config
         self._once = once
         self._started = started
-        self._watch = watch or WatchSettings()
+        self._watch = watch or watch_settings(workspace.settings)
+        self._parts = parts or Parts()
         self._queue: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._state = machine.LoopState(runs_container=workspace.settings.run, once=once)
-        self._buildx = Buildx(workspace.environ)
+        self._buildx = self._parts.builder(workspace.environ)
         self._facts: BuilderFacts | None = None
         self._containers: Containers | None = None
         self._container: ContainerFacts | None = None
@@ -175,6 +198,7 @@ class Session:
         self._flight: _InFlight | None = None
         self._saved_at: float | None = None
         self._is_quitting = False
+        self._leaving = threading.Event()
         self._finished: machine.Stop | None = None
         self._said_memory = False
         self._missed: set[tuple[str, str]] = set()
@@ -266,12 +290,25 @@ class Session:
             case _Replaced():
                 self._on_replaced(message)
             case _Quit():
+                # A container that is waited for until it serves must not hold up the end.
+                self._leaving.set()
                 self._advance(machine.Quit())
             case _Notice(text=text, is_error=is_error):
                 severity = "error" if is_error else "note"
                 self._show(events.Problem("watch", text, severity=severity))  # type: ignore[arg-type]  # one of two
+            case _Crashed(error=error):
+                raise error
             case _:
                 assert_never(message)
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - it is raised again in the main thread
+                self._queue.put(_Crashed(error))
+
+        self._parts.spawn(name, guarded)
 
     def _show(self, event: events.Event) -> None:
         self.display.show(event)
@@ -287,7 +324,7 @@ class Session:
             self._state = replace(self._state, has_engine=False)
             return
         try:
-            self._containers = Containers.connect(self.workspace.environ)
+            self._containers = self._parts.containers(self.workspace.environ)
         except EngineUnavailable as error:
             self._facts = replace(facts, reachable=False, error=error.message, hint=error.hint)
             self._state = replace(self._state, has_engine=False)
@@ -433,7 +470,7 @@ class Session:
                     keep_directory=scope.keep_directory, keep_file=scope.keep_file, extra_files=own_extra
                 )
                 continue
-            feed = BatchFeed(
+            feed = self._parts.feed(
                 root,
                 self._batch_receiver(name),
                 on_notice=self._on_watch_notice,
@@ -459,10 +496,11 @@ class Session:
         self._saved_at = batch.first_event
         saved = tuple(sorted(self._shown_path(message.context, path) for path in batch.paths))
         absolute = {self._absolute(message.context, path) for path in batch.paths}
-        if absolute & self._config_files():
-            if not self._load_settings():
-                return
+        config = absolute & self._config_files()
+        if config and self._load_settings():
             self._read_project(saved, must_scan=True)
+            return
+        if config and not batch.rescan and not self._holds_more_than(config, message):
             return
         special = {self.location.dockerfile, *self.location.ignore_candidates()}
         special |= {
@@ -477,6 +515,15 @@ class Session:
         dirty = [path for path in (*batch.paths, *batch.temporary) if not path.startswith("/")]
         tree = self.workspace.tree_again(self._model, self._tree, {message.context: dirty})
         self._reach(self._model, tree, saved)
+
+    def _holds_more_than(self, config: set[Path], message: _Batch) -> bool:
+        """Tell whether a batch has paths besides the configuration; a pyproject.toml may be both."""
+        scope = self._scopes[message.context]
+        return any(
+            self._absolute(message.context, path) not in config
+            or (not path.startswith("/") and scope.keep_file(path))
+            for path in message.batch.paths
+        )
 
     def _absolute(self, context: str, path: str) -> Path:
         if path.startswith("/"):
@@ -700,7 +747,7 @@ class Session:
                 )
             self._queue.put(_Built(outcome))
 
-        threading.Thread(target=work, name="devloop-build", daemon=True).start()
+        self._spawn("devloop-build", work)
 
     def _on_progress(self, event: engine_events.BuildEvent) -> None:
         flight = self._flight
@@ -924,6 +971,7 @@ class Session:
                     spec,
                     rollback=settings.rollback,
                     timeout_seconds=settings.health_seconds,
+                    cancel=self._leaving,
                     on_started=lambda ident: self._follow_logs(ident, since=""),
                 )
             except DevloopError as error:
@@ -931,7 +979,7 @@ class Session:
             else:
                 self._queue.put(_Replaced(version, replacement, None))
 
-        threading.Thread(target=work, name="devloop-deploy", daemon=True).start()
+        self._spawn("devloop-deploy", work)
 
     def _on_replaced(self, message: _Replaced) -> None:
         before = self._state.serving
@@ -958,6 +1006,9 @@ class Session:
                 )
             )
             self._advance(machine.DeployEnded(ok=False, serving=before if done.rolled_back else None))
+            return
+        if done.health.how == "canceled":
+            self._advance(machine.DeployEnded(ok=False, serving=None))
             return
         since_save = time.monotonic() - self._saved_at if self._saved_at is not None else None
         name = done.container.name if done.container is not None else ""
@@ -1121,6 +1172,16 @@ def step_label(name: str) -> tuple[str, str]:
         if found:
             return label.strip(), text
     return "", name
+
+
+def watch_settings(settings: Settings) -> WatchSettings:
+    """Return the watcher's numbers with those that the user set."""
+    own = {
+        name: value
+        for name in ("quiet_seconds", "maximum_wait_seconds")
+        if (value := getattr(settings, name)) is not None
+    }
+    return WatchSettings(**own)
 
 
 def _moved(before: Tree, after: Tree, context: str, taken: Taken) -> bool:

@@ -178,6 +178,28 @@ def test_a_boolean_flag_is_true_false_or_bare(value: str, *, truth: bool) -> Non
     assert copy.link is truth
 
 
+@pytest.mark.parametrize(
+    ("line", "excludes", "sources"),
+    [
+        ("COPY --exclude=\u00e9.txt . /x", ("\u00c3\u00a9.txt",), (".",)),
+        ("COPY --exclude=a\u00e0b c /x", ("a\u00c3",), ("b", "c")),
+        ("COPY --exclude=\u20acb \u20ac /\u20ac", ("\u00e2\u0082\u00acb",), ("\u20ac",)),
+    ],
+)
+def test_a_flag_is_read_byte_by_byte_as_the_engine_does(
+    line: str, excludes: tuple[str, ...], sources: tuple[str, ...]
+) -> None:
+    copy = second(line + "\n")
+    assert isinstance(copy, ins.Copy)
+    assert (copy.excludes, copy.sources) == (excludes, sources)
+
+
+def test_a_flag_follows_the_files_escape() -> None:
+    copy = parsed("# escape=`\nFROM scratch\nCOPY --exclude=a`*b --exclude=c\\*d x y\n").instructions[1]
+    assert isinstance(copy, ins.Copy)
+    assert copy.excludes == ("a*b", "c\\*d")
+
+
 def test_unpack_of_add_has_three_states() -> None:
     states = [second(f"ADD {flag} a b\n") for flag in ("", "--unpack", "--unpack=false")]
     assert [state.unpack for state in states if isinstance(state, ins.Add)] == [None, True, False]

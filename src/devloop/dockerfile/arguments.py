@@ -16,8 +16,8 @@ from devloop.dockerfile.words import SPACES
 class Request:
     """One instruction taken apart as far as all instructions are alike.
 
-    `line` is the joined line untouched, `text` its shown form; `rest` is what follows the flags, without blanks around it, and starts at `rest_at` of the logical
-    line; `notes` collects warnings.
+    `line` is the joined line untouched, `text` its shown form; `rest` is what follows the flags, without
+    blanks around it, and starts at `rest_at` of the line; `notes` collects warnings.
     """
 
     __slots__ = ("escape", "flags", "heredocs", "keyword", "line", "notes", "rest", "rest_at", "span", "text")
@@ -48,7 +48,7 @@ class Request:
         self.notes = notes
 
 
-def split_line(text: str) -> tuple[str, tuple[tuple[str, int], ...], str, int]:
+def split_line(text: str, escape: str) -> tuple[str, tuple[tuple[str, int], ...], str, int]:
     """Return keyword, flags with their offsets, the rest of the line and its offset."""
     start = len(text) - len(text.lstrip(SPACES))
     text = text.rstrip(SPACES)
@@ -56,7 +56,7 @@ def split_line(text: str) -> tuple[str, tuple[tuple[str, int], ...], str, int]:
     if blank is None:
         return _keyword(text[start:]), (), "", len(text)
     keyword = _keyword(text[start : blank.start()])
-    flags, rest_at = _leading_flags(text, blank.end()) if "--" in text else ((), blank.end())
+    flags, rest_at = _leading_flags(text, blank.end(), escape) if "--" in text else ((), blank.end())
     rest = text[rest_at:].lstrip(SPACES)
     return keyword, flags, rest, len(text) - len(rest)
 
@@ -67,18 +67,33 @@ def _keyword(word: str) -> str:
     return lower.upper() if lower.isascii() else word
 
 
-def _leading_flags(text: str, at: int) -> tuple[tuple[tuple[str, int], ...], int]:
+def _leading_flags(text: str, at: int, escape: str) -> tuple[tuple[tuple[str, int], ...], int]:
     """Read words that start with `--` until one does not, or until a lone `--`, which is dropped.
 
-    Quotation marks group and vanish, and a backslash keeps the next character, whatever the file's escape
-    token is.
+    Quotation marks group and vanish, and the escape token keeps the next character. BuildKit reads flags
+    byte by byte and takes each byte for a character: `--exclude=\xe9` asks for another file than it seems
+    to, and the second byte of `\xe0` ends a flag as a blank would.
     """
+    if text.isascii():
+        flags, end = _flag_words(text, at, escape)
+        return tuple(flags), end
+    data = text.encode("utf-8", "surrogateescape")
+    start = len(text[:at].encode("utf-8", "surrogateescape"))
+    flags, end = _flag_words(data.decode("latin-1"), start, escape)
+    return tuple((flag, _characters(data, offset)) for flag, offset in flags), _characters(data, end)
+
+
+def _characters(data: bytes, end: int) -> int:
+    return len(data[:end].decode("utf-8", "surrogateescape"))
+
+
+def _flag_words(text: str, at: int, escape: str) -> tuple[list[tuple[str, int]], int]:
     flags: list[tuple[str, int]] = []
     while True:
         while at < len(text) and text[at] in SPACES:
             at += 1
         if not text.startswith("--", at):
-            return tuple(flags), at
+            return flags, at
         start = at
         word: list[str] = []
         quote = ""
@@ -89,14 +104,14 @@ def _leading_flags(text: str, at: int) -> tuple[tuple[tuple[str, int], ...], int
                 quote = ""
             elif not quote and char in {"'", '"'}:
                 quote = char
-            elif char == "\\":
+            elif char == escape:
                 word.append(text[at : at + 1])
                 at += 1
             else:
                 word.append(char)
         flag = "".join(word)
         if flag == "--":
-            return tuple(flags), min(at, len(text))
+            return flags, min(at, len(text))
         flags.append((flag, start))
 
 

@@ -506,12 +506,13 @@ _HEREDOC_KEYWORDS = frozenset({"RUN", "COPY", "ADD"})
 def _instruction(
     line: LogicalLine, reader: LineReader, notes: list[Refusal]
 ) -> tuple[LogicalLine, Instruction]:
-    keyword, flags, rest, rest_at = split_line(line.text)
+    escape = reader.directives.escape
+    keyword, flags, rest, rest_at = split_line(line.text, escape)
     build = _BUILDERS.get(keyword)
     if build is None:
         raise _unknown_instruction(line.text, keyword)
     heredocs: tuple[Heredoc, ...] = ()
-    if "<<" in line.text and _may_open_heredocs(keyword, rest):
+    if "<<" in line.text and _may_open_heredocs(keyword, rest, escape):
         line, heredocs = reader.read_heredocs(line)
     shown, space, arguments = line.text.strip(SPACES).partition(" ")
     request = Request(
@@ -523,15 +524,15 @@ def _instruction(
         rest=rest,
         rest_at=rest_at,
         heredocs=heredocs,
-        escape=reader.directives.escape,
+        escape=escape,
         notes=notes,
     )
     return line, build(request)
 
 
-def _may_open_heredocs(keyword: str, rest: str) -> bool:
+def _may_open_heredocs(keyword: str, rest: str, escape: str) -> bool:
     if keyword == "ONBUILD" and rest:
-        keyword, _, rest, _ = split_line(rest)
+        keyword, _, rest, _ = split_line(rest, escape)
     return keyword in _HEREDOC_KEYWORDS and json_words(rest, 0) is None
 
 
@@ -836,7 +837,7 @@ def _onbuild(request: Request) -> Onbuild:
     if not request.rest:
         raise Refusal(request.rest_at, "ONBUILD without an instruction", "an instruction")
     Flags(request)
-    _require_trigger(split_line(request.rest)[0], request.rest_at)
+    _require_trigger(split_line(request.rest, request.escape)[0], request.rest_at)
     # Blanks at the end of the line are part of what the image stores.
     stored = request.line[request.rest_at :]
     stored += "".join(f"\n{heredoc.raw_body}{heredoc.name}" for heredoc in request.heredocs)

@@ -6,10 +6,10 @@ old digest there. The index notices such a file, because nothing can set the cha
 both digests (`Entry.disguised`); what the builder will do is then uncertain.
 
 A stat that is younger than the clock's grain when the file is read proves nothing: the file may be
-written once more within the same tick, and the stat would not show it. Such rows are not kept, so that
-the next scan reads the file again. It would be wrong to argue that BuildKit does not see that second
-write either. It compares with what it *received*, which may well be the second version, while the index
-would go on naming the first one, perhaps a version that is in the cache: a wrong "cached".
+written once more within the same tick, and the stat would not show it. Such rows are kept without a
+change time, so that the next scan reads the file again. It would be wrong to argue that BuildKit does not
+see that second write either. It compares with what it *received*, which may well be the second version,
+while the index would go on naming the first one, perhaps a version that is in the cache: a wrong "cached".
 
 The file holds one block per directory: names, then fixed-size rows. A block is taken apart when its
 directory is first asked for. A checksum over all guards against damage; a file that does not pass is
@@ -36,6 +36,9 @@ TICK_NS: Final = 20_000_000
 """Linux stamps files with the time of its last tick, at most 10 ms ago; doubled for good measure."""
 COARSE_NS: Final = 2_050_000_000
 """FAT counts in two seconds; a file system that shows only whole seconds is treated like it."""
+
+UNSETTLED: Final = -1
+"""The change time of a row that vouches for nothing."""
 
 _HEAD: Final = struct.Struct("<IIII")
 _ROW: Final = struct.Struct("<qqqQI16s")
@@ -212,6 +215,6 @@ def _unpack(block: bytes | memoryview) -> Rows:
             if kind == "file":
                 entry = Entry("file", mode, digest.hex(), size, next(texts))
             else:
-                entry = Entry(kind, mode, next(texts), size)
+                entry = Entry(kind, mode, next(texts), 0)
         rows[name] = Row(size, mtime_ns, ctime_ns, inode, entry)
     return rows

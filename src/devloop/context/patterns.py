@@ -30,6 +30,11 @@ LONGEST_LINE: Final = 64 * 1024
 """Go's line scanner gives up on longer lines, and the build fails."""
 
 
+MOST_STATES: Final = 32_768
+MOST_TABLES: Final = 1_024
+"""How many directories, and different sets of decisions on names, a file's rules remember."""
+
+
 @dataclass(frozen=True, slots=True)
 class IgnoreProblem:
     """A line on which the build fails."""
@@ -178,6 +183,8 @@ class Pattern:
 
     def may_match_below(self, directory: str) -> bool:
         """Tell whether some path below the directory may match, by the part of the text that is literal."""
+        if not directory:
+            return True
         below = f"{directory}/"
         match self.shape:
             case "exact":
@@ -194,11 +201,13 @@ class Pattern:
 class IgnoreRules:
     """The patterns of one file, in order; the last that matches a path or one of its parents decides."""
 
-    __slots__ = ("_hash", "_hot", "patterns")
+    __slots__ = ("_anywhere", "_hash", "_states", "_tables", "patterns")
 
     def __init__(self, patterns: Iterable[Pattern] = ()) -> None:
         self.patterns = tuple(patterns)
-        self._hot: DirectoryRules | None = None
+        self._anywhere = [_place(pattern, "") if _is_anywhere(pattern) else None for pattern in self.patterns]
+        self._states: dict[str, DirectoryRules] = {}
+        self._tables: dict[tuple[object, ...], _Table] = {}
         self._hash = hash(self._meaning())
 
     def __eq__(self, other: object) -> bool:
@@ -233,15 +242,32 @@ class IgnoreRules:
         return DirectoryRules(self, "", matched, ignored=_ignores(decided))
 
     def directory(self, directory: str) -> DirectoryRules:
-        """Return the state of any directory; the one asked for last is remembered."""
-        hot = self._hot
-        if hot is not None and hot.path == directory:
-            return hot
-        state = self.root()
+        """Return the state of any directory; it is remembered."""
+        known = self._states.get(directory)
+        if known is not None:
+            return known
+        if len(self._states) >= MOST_STATES:
+            self._states.clear()
+        state = self._states.setdefault("", self.root())
+        above = ""
         for name in directory.split("/") if directory else ():
-            state = state.enter(name)
-        self._hot = state
+            above = f"{above}/{name}" if above else name
+            state = self._states.get(above) or self._states.setdefault(above, state.enter(name))
         return state
+
+    def table(self, directory: str, last: int, *, ignored: bool) -> _Table:
+        """Return the decisions on names in a directory that has matched the line `last` last of all."""
+        placed = [
+            (pattern, anywhere or _place(pattern, directory))
+            for pattern, anywhere in zip(self.patterns[last + 1 :], self._anywhere[last + 1 :], strict=True)
+        ]
+        key = (last, ignored, *(place for _, place in placed))
+        table = self._tables.get(key)
+        if table is None:
+            if len(self._tables) >= MOST_TABLES:
+                self._tables.clear()
+            table = self._tables[key] = _Table(placed, ignored=ignored)
+        return table
 
     def excludes(self, path: str) -> bool:
         """Tell whether the path stays out of the context; the root itself never does."""
@@ -268,7 +294,7 @@ class DirectoryRules:
     on the parents of a path as well.
     """
 
-    __slots__ = ("_inherited", "_last", "_table", "ignored", "is_forgetful", "path", "rules")
+    __slots__ = ("_inherited", "_last", "_prefix", "_table", "ignored", "is_forgetful", "path", "rules")
 
     def __init__(
         self,
@@ -285,6 +311,7 @@ class DirectoryRules:
         self.is_forgetful = is_forgetful
         self._inherited = inherited
         self._last = max((at for at, hit in enumerate(inherited) if hit), default=-1)
+        self._prefix = ""
         self._table: _Table | None = None
 
     @property
@@ -299,8 +326,9 @@ class DirectoryRules:
             return decided is not None and not decided.exception
         table = self._table
         if table is None:
-            table = self._table = _Table(self.rules.patterns[self._last + 1 :], self.path, self.ignored)
-        return table.excludes(name)
+            table = self._table = self.rules.table(self.path, self._last, ignored=self.ignored)
+            self._prefix = f"{self.path}/" if self.path else ""
+        return table.excludes(name, self._prefix)
 
     def deciding(self, name: str) -> Pattern | None:
         """Return the pattern that decides on the child of that name."""
@@ -310,6 +338,8 @@ class DirectoryRules:
         """Return the state of the directory of that name below this one."""
         path = self._child(name)
         matched, decided = self.walk(path)
+        if matched == self._inherited:
+            matched = self._inherited
         return DirectoryRules(self.rules, path, matched, ignored=_ignores(decided))
 
     def forget(self, name: str) -> DirectoryRules:
@@ -366,30 +396,86 @@ def _above(path: str) -> tuple[str, ...]:
     return tuple(path[:at] for at, character in enumerate(path) if character == "/")
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a line says about the names in one directory; `everything` and `nothing` need no text."""
+
+    kind: Literal["everything", "nothing", "name", "head", "tail", "expression", "path"]
+    text: str = ""
+    regex: re.Pattern[str] | None = None
+
+
+_EVERYTHING: Final = _Place("everything")
+_NOTHING: Final = _Place("nothing")
+
+
+def _place(pattern: Pattern, directory: str) -> _Place:
+    match pattern.shape:
+        case "exact":
+            # A leading slash, which `--exclude` keeps, matches nothing.
+            parent, _, name = pattern.text.rpartition("/")
+            is_here = parent == directory and pattern.text[0] != "/"
+            return _Place("name", name) if is_here else _NOTHING
+        case "prefix":
+            return _place_prefix(pattern.text, directory)
+        case "suffix":
+            return _place_suffix(pattern.text, directory)
+        case "regex":
+            return _place_regex(pattern, directory)
+
+
+def _place_prefix(text: str, directory: str) -> _Place:
+    inside = f"{directory}/" if directory else ""
+    if inside.startswith(text):
+        return _EVERYTHING
+    rest = text[len(inside) :]
+    return _Place("head", rest) if text.startswith(inside) and "/" not in rest else _NOTHING
+
+
+def _place_suffix(text: str, directory: str) -> _Place:
+    if not text:
+        return _EVERYTHING
+    head, slash, name = text.rpartition("/")
+    if not slash:
+        return _Place("tail", name)
+    # `**/a/b` ends in `/a/b` or is `a/b` from the root.
+    return _Place("name", name) if f"/{directory}".endswith(head) else _NOTHING
+
+
+def _place_regex(pattern: Pattern, directory: str) -> _Place:
+    if pattern.split is None:
+        return _Place("path", regex=pattern.regex)
+    where, name = pattern.split
+    if where is not None and where.match(directory) is None:
+        return _NOTHING
+    if isinstance(name, re.Pattern):
+        return _Place("expression", regex=name)
+    return _Place("tail", name[1:]) if name[0] == "*" else _Place("head", name[:-1])
+
+
+def _is_anywhere(pattern: Pattern) -> bool:
+    """Tell whether the line says the same in every directory."""
+    match pattern.shape:
+        case "suffix":
+            return pattern.text.rfind("/") <= 0
+        case "regex":
+            return pattern.split is None or pattern.split[0] is None
+        case _:
+            return False
+
+
 class _Group:
-    """Neighbouring lines of one kind, reduced to what they say about names in one directory."""
+    """Neighbouring lines of one kind, reduced to what they say about names."""
 
     __slots__ = ("_expressions", "_heads", "_names", "_paths", "_tails", "exception")
 
-    def __init__(self, exception: bool) -> None:
+    def __init__(self, places: Sequence[_Place], *, exception: bool) -> None:
         self.exception = exception
-        self._names: set[str] = set()
-        self._heads: tuple[str, ...] = ()
-        self._tails: tuple[str, ...] = ()
-        self._expressions: list[re.Pattern[str]] = []
-        self._paths: list[re.Pattern[str]] = []
-
-    def add(self, pattern: Pattern, directory: str) -> bool | None:
-        """Add a line; True when it matches every name here, None when it can match none."""
-        match pattern.shape:
-            case "exact":
-                return self._add_exact(pattern.text, directory)
-            case "prefix":
-                return self._add_prefix(pattern.text, directory)
-            case "suffix":
-                return self._add_suffix(pattern.text, directory)
-            case "regex":
-                return self._add_regex(pattern, directory)
+        self._names = frozenset(place.text for place in places if place.kind == "name")
+        self._heads = tuple(place.text for place in places if place.kind == "head")
+        self._tails = tuple(place.text for place in places if place.kind == "tail")
+        self._expressions = [place.regex for place in places if place.kind == "expression" and place.regex]
+        self._paths = [place.regex for place in places if place.kind == "path" and place.regex]
 
     def matches(self, name: str, prefix: str) -> bool:
         if name in self._names or name.endswith(self._tails) or name.startswith(self._heads):
@@ -398,76 +484,30 @@ class _Group:
             return True
         return bool(self._paths) and any(each.match(prefix + name) for each in self._paths)
 
-    def _add_exact(self, text: str, directory: str) -> bool | None:
-        parent, _, name = text.rpartition("/")
-        if parent != directory:
-            return None
-        self._names.add(name)
-        return False
-
-    def _add_prefix(self, text: str, directory: str) -> bool | None:
-        inside = f"{directory}/" if directory else ""
-        if inside.startswith(text):
-            return True
-        rest = text[len(inside) :]
-        if not text.startswith(inside) or "/" in rest:
-            return None
-        self._heads = (*self._heads, rest)
-        return False
-
-    def _add_suffix(self, text: str, directory: str) -> bool | None:
-        if not text:
-            return True
-        head, slash, name = text.rpartition("/")
-        if not slash:
-            self._tails = (*self._tails, name)
-            return False
-        # `**/a/b` ends in `/a/b` or is `a/b` from the root.
-        if not f"/{directory}".endswith(head):
-            return None
-        self._names.add(name)
-        return False
-
-    def _add_regex(self, pattern: Pattern, directory: str) -> bool | None:
-        split = pattern.split
-        if split is None:
-            if pattern.regex is not None:
-                self._paths.append(pattern.regex)
-            return False
-        where, name = split
-        if where is not None and where.match(directory) is None:
-            return None
-        if isinstance(name, re.Pattern):
-            self._expressions.append(name)
-        elif name[0] == "*":
-            self._tails = (*self._tails, name[1:])
-        else:
-            self._heads = (*self._heads, name[:-1])
-        return False
-
 
 class _Table:
-    """The decisions on the names of one directory: the last group that matches decides."""
+    """The decisions on names, shared by all directories of which the lines say the same."""
 
-    __slots__ = ("_default", "_groups", "_prefix", "_seen")
+    __slots__ = ("_default", "_groups")
 
-    def __init__(self, patterns: Sequence[Pattern], directory: str, ignored: bool) -> None:
+    def __init__(self, placed: Iterable[tuple[Pattern, _Place]], *, ignored: bool) -> None:
         self._default = ignored
-        self._prefix = f"{directory}/" if directory else ""
-        groups: list[_Group] = []
-        for pattern in patterns:
-            if not groups or groups[-1].exception != pattern.exception:
-                groups.append(_Group(pattern.exception))
-            outcome = groups[-1].add(pattern, directory)
-            if outcome:
+        runs: list[tuple[bool, list[_Place]]] = []
+        for pattern, place in placed:
+            if place.kind == "everything":
                 # It matches every name here, so that nothing before it counts.
-                groups.clear()
+                runs.clear()
                 self._default = not pattern.exception
-        self._groups = tuple(reversed(groups))
+            elif place.kind != "nothing":
+                if not runs or runs[-1][0] != pattern.exception:
+                    runs.append((pattern.exception, []))
+                runs[-1][1].append(place)
+        self._groups = tuple(_Group(places, exception=exception) for exception, places in reversed(runs))
 
-    def excludes(self, name: str) -> bool:
+    def excludes(self, name: str, prefix: str) -> bool:
+        # The last line that matches decides, whatever was tried before it.
         for group in self._groups:
-            if group.matches(name, self._prefix):
+            if group.matches(name, prefix):
                 return not group.exception
         return self._default
 
@@ -749,7 +789,8 @@ def _split(cleaned: str) -> tuple[re.Pattern[str] | None, re.Pattern[str] | str]
     elif "**" in head:
         return None
     else:
-        where = re.compile(_glob(head) if slash else r"\Z")
+        # The root has no name that a star could match.
+        where = re.compile(rf"(?!\Z){_glob(head)}" if slash else r"\Z")
     if "?" not in name and name.count("*") == 1 and (name[0] == "*" or name[-1] == "*"):
         return where, name
     return where, re.compile(_glob(name))

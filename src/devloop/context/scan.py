@@ -13,7 +13,7 @@ import stat as stats
 import time
 from typing import TYPE_CHECKING, Final
 
-from devloop.context.index import Index, Row, Rows, is_settled
+from devloop.context.index import UNSETTLED, Index, Row, Rows, is_settled
 from devloop.context.patterns import DirectoryRules, IgnoreRules, has_wildcard, match_path
 from devloop.context.snapshot import SOCKET, Directory, Entry, Snapshot, Unreadable
 from devloop.paths import ContextPath, context_path
@@ -263,11 +263,11 @@ class _Scanner:
         return inner
 
     def _read(self, path: str, status: os.stat_result, old: Row | None) -> tuple[Row, bool] | None:
-        """Read what is at a path, and say whether its stat vouches for it from now on; None if it went."""
+        """Read what is at a path, and say whether the index may keep it; None if it went."""
         mode = status.st_mode
         full = f"{self.root}/{path}"
         now = time.time_ns()
-        is_kept = is_settled(status.st_mtime_ns, status.st_ctime_ns, now)
+        is_kept = True
         try:
             if stats.S_ISREG(mode):
                 entry = _file(full, status, old)
@@ -281,8 +281,10 @@ class _Scanner:
             self._report(path, error)
             entry = Entry("file", mode & 0o7777, UNREADABLE, status.st_size)
             is_kept = False
-        row = Row(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, entry)
-        return row, is_kept
+        changed = status.st_ctime_ns
+        if not is_settled(status.st_mtime_ns, changed, now):
+            changed = UNSETTLED
+        return Row(status.st_size, status.st_mtime_ns, changed, status.st_ino, entry), is_kept
 
     def _report(self, path: str, error: OSError) -> None:
         self.unreadable.append(Unreadable(ContextPath(path), error.strerror or str(error)))
@@ -308,6 +310,8 @@ def _file(path: str, status: os.stat_result, old: Row | None) -> Entry:
     looks_unchanged = (
         old is not None
         and old.entry.kind == "file"
+        # What was read while it could still change under the same stat is no version to go back to.
+        and (old.ctime_ns != UNSETTLED or bool(old.entry.disguised))
         and (old.size, old.mtime_ns, old.entry.mode) == (size, status.st_mtime_ns, mode)
     )
     if old is None or not looks_unchanged or digest == old.entry.digest:

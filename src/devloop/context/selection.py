@@ -27,7 +27,7 @@ from devloop.context.patterns import (
     parse_excludes,
     path_pattern_problem,
 )
-from devloop.context.snapshot import Directory, Entry, Node, Snapshot, leaf_content
+from devloop.context.snapshot import Directory, Entry, Node, Snapshot, leaf_text
 from devloop.paths import ContextPath, context_path
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def select(
             if found is None:
                 return MissingSource(source.text)
             taken = _Taken(found)
-            content.update(b"=" + taken.content)
-            modes.update(b"=" + taken.modes)
+            content.update(_raw(f"={taken.content}\0"))
+            modes.update(_raw(f"={taken.modes}\0"))
             entries += taken.entries
             continue
         flat = _flat(snapshot, source, _Names(snapshot, relative_names, follow_nested))
@@ -221,16 +221,16 @@ def _follow(snapshot: Snapshot, path: str) -> _Followed:
 
 
 class _Taken:
-    """The digests of one path with all that is below it."""
+    """What counts of one path with all that is below it."""
 
     __slots__ = ("content", "entries", "modes")
 
     def __init__(self, node: Node) -> None:
         if isinstance(node, Directory):
-            self.content, self.modes = b"/" + node.content, b"/" + node.modes
+            self.content, self.modes = f"/{node.content.hex()}", node.modes.hex()
             self.entries = 1 + node.count
         else:
-            self.content, self.modes = leaf_content(node), node.disguised.encode()
+            self.content, self.modes = leaf_text(node), node.disguised
             self.entries = 1
 
 
@@ -267,14 +267,16 @@ class _Flat:
 _NOTHING: Final = _Flat()
 
 
-def _one(name: str, content: bytes, modes: bytes, entries: int = 1) -> _Flat:
-    raw = name.encode("utf-8", "surrogateescape")
-    return _Flat(
-        int.from_bytes(hashlib.sha256(raw + b"\0" + content).digest()) % _PRIME,
-        int.from_bytes(hashlib.sha256(raw + b"\0" + modes).digest()) % _PRIME,
-        _BASE,
-        entries,
-    )
+def _one(name: str, content: str, modes: str, entries: int = 1) -> _Flat:
+    return _Flat(_element(name, content), _element("", modes) if modes else 1, _BASE, entries)
+
+
+def _element(name: str, text: str) -> int:
+    return int.from_bytes(hashlib.sha256(_raw(f"{name}\0{text}")).digest())
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class _DeadLink(Exception):  # noqa: N818 - it never leaves this module
@@ -297,7 +299,7 @@ class _Names:
                 raise _DeadLink(path)
             taken = _Taken(found)
             return _one(name, taken.content, taken.modes)
-        return _one(name, leaf_content(entry), entry.disguised.encode())
+        return _one(name, leaf_text(entry), entry.disguised)
 
     def directory(self, name: str, path: str, node: Directory, includes: _Filter, excludes: _Filter) -> _Flat:
         """Return the list of a directory: its header, if it takes part, and what is included below.
@@ -313,18 +315,36 @@ class _Names:
         )
         below = None if self.follow_nested else node.recall(key)
         if not isinstance(below, _Flat):
-            below = _NOTHING
-            for child, inner in node.in_order():
-                here = f"{path}/{child}"
-                below = below.then(self.child(child, here, inner, includes, excludes, follow=False))
+            below = self._below(path, node, includes, excludes)
             if not self.follow_nested:
                 node.remember(key, below)
         if not below.entries and not _is_included(includes, excludes):
             return _NOTHING
-        whole = _one("" if self.relative else name, b"/", b"%o" % node.mode).then(below)
+        whole = _one("" if self.relative else name, "/", f"{node.mode:o}").then(below)
         if not self.relative:
             return whole
-        return _one(name, b"%x" % whole.content, b"%x" % whole.modes, whole.entries)
+        return _one(name, f"{whole.content:x}", f"{whole.modes:x}", whole.entries)
+
+    def _below(self, path: str, node: Directory, includes: _Filter, excludes: _Filter) -> _Flat:
+        """Return the list of what is in a directory; the loop over files is where the time goes."""
+        content = modes = entries = 0
+        power = 1
+        for name, inner in node.in_order():
+            if isinstance(inner, Directory) or (self.follow_nested and inner.kind == "link"):
+                flat = self.child(name, f"{path}/{name}", inner, includes, excludes, follow=False)
+                content = (content * flat.power + flat.content) % _PRIME
+                modes = (modes * flat.power + flat.modes) % _PRIME
+                power = power * flat.power % _PRIME
+                entries += flat.entries
+            elif (includes is None or includes.excludes(name)) and (
+                excludes is None or not excludes.excludes(name)
+            ):
+                disguised = _element("", inner.disguised) if inner.disguised else 1
+                content = (content * _BASE + _element(name, leaf_text(inner))) % _PRIME
+                modes = (modes * _BASE + disguised) % _PRIME
+                power = power * _BASE % _PRIME
+                entries += 1
+        return _Flat(content, modes, power, entries)
 
     def child(
         self, name: str, path: str, node: Node, includes: _Filter, excludes: _Filter, *, follow: bool
@@ -367,7 +387,7 @@ def _enter_excludes(excludes: _Filter, name: str, *, included: bool) -> _Filter:
 
 
 def _flat(snapshot: Snapshot, source: _Source, names: _Names) -> _Flat | MissingSource:
-    if source.includes is not None and names.relative and not _required(snapshot, source):
+    if source.includes is not None and names.relative and _follow(snapshot, _required(source)).node is None:
         return MissingSource(source.text)
     try:
         if source.wildcard:
@@ -377,14 +397,14 @@ def _flat(snapshot: Snapshot, source: _Source, names: _Names) -> _Flat | Missing
         return MissingSource(source.text, f"the link {link} leads nowhere")
 
 
-def _required(snapshot: Snapshot, source: _Source) -> bool:
-    """Tell whether the part of a `--parents` source before its first wildcard exists."""
+def _required(source: _Source) -> str:
+    """Return the part of a `--parents` source before its first wildcard, which has to exist."""
     literal: list[str] = []
-    for part in (*source.path.split("/"), *source.pattern.split("/")):
+    for part in context_path(f"{source.path}/{source.pattern}").split("/"):
         if has_wildcard(part):
             break
         literal.append(part)
-    return _follow(snapshot, "/".join(literal)).node is not None
+    return "/".join(literal)
 
 
 def _filtered_list(snapshot: Snapshot, source: _Source, names: _Names) -> _Flat | MissingSource:
@@ -492,27 +512,22 @@ def reads(selection: Selection, path: ContextPath, snapshot: Snapshot | None = N
 def _source_reads(source: _Source, path: str, snapshot: Snapshot | None) -> bool:
     if source.is_plain:
         return _leads_through(source.path, path, snapshot)
+    if source.includes is not None and _is_on_the_way(_required(source), path, snapshot):
+        return True
     if not source.wildcard:
         return _filtered_reads(source, path, snapshot)
     fixed, free = _fixed_part(source.path)
     if "\\" in fixed:
         return False
-    tops = {fixed}
+    top = fixed
     if snapshot is not None:
-        followed = _follow(snapshot, fixed)
-        if any(_is_at_or_above(path, each) for each in followed.visited if each):
-            return True
-        tops = {followed.visited[-1]}
-    elif fixed and _is_at_or_above(path, fixed):
+        top = _follow(snapshot, fixed).visited[-1]
+    if _is_on_the_way(fixed, path, snapshot):
         return True
-    for top in tops:
-        if (not top or path.startswith(f"{top}/")) and _wildcard_reads(
-            source, free, path[len(top) + 1 if top else 0 :], path, snapshot
-        ):
-            return True
-    if snapshot is None:
-        return False
-    return any(
+    relative = _inside(top, path)
+    if relative is not None and _wildcard_reads(source, free, relative, path, snapshot):
+        return True
+    return snapshot is not None and any(
         _leads_through(where, path, snapshot)
         for _, where, node in _matches(snapshot, source.path)
         if isinstance(node, Entry) and node.kind == "link"
@@ -528,6 +543,12 @@ def _leads_through(source: str, path: str, snapshot: Snapshot | None) -> bool:
     return (
         not end or path.startswith(f"{end}/") or any(_is_at_or_above(path, each) for each in visited if each)
     )
+
+
+def _is_on_the_way(source: str, path: str, snapshot: Snapshot | None) -> bool:
+    """Tell whether the source is there or not may depend on the path."""
+    visited = (source,) if snapshot is None else _follow(snapshot, source).visited
+    return any(_is_at_or_above(path, each) for each in visited if each)
 
 
 def _is_at_or_above(path: str, other: str) -> bool:
@@ -546,24 +567,33 @@ def _wildcard_reads(source: _Source, free: str, relative: str, path: str, snapsh
 
 
 def _filtered_reads(source: _Source, path: str, snapshot: Snapshot | None) -> bool:
-    above, _, name = source.path.rpartition("/")
     top: str = source.path
-    if snapshot is not None and source.path:
-        if above and any(_is_at_or_above(path, each) for each in _follow(snapshot, above).visited if each):
+    if not top:
+        if snapshot is not None and _root_links_lead(path, snapshot):
             return True
-        real_above = _follow(snapshot, above).visited[-1] if above else ""
-        top = f"{real_above}/{name}" if real_above else name
-        node = snapshot.node(top)
-        if isinstance(node, Entry) and node.kind == "link" and _leads_through(source.path, path, snapshot):
+    else:
+        above, _, name = top.rpartition("/")
+        if _is_on_the_way(above, path, snapshot):
             return True
-    if source.path and _is_at_or_above(path, top):
-        return True
-    if top and not path.startswith(f"{top}/"):
-        return snapshot is not None and not top and _root_links_lead(path, snapshot)
-    if not source.path and snapshot is not None and _root_links_lead(path, snapshot):
-        return True
-    relative = path[len(top) + 1 if top else 0 :]
-    return _filters_take(source, relative, path, snapshot, is_match_known=bool(source.path))
+        if snapshot is not None:
+            top = "/".join(filter(None, (_follow(snapshot, above).visited[-1], name)))
+            node = snapshot.node(top)
+            is_link = isinstance(node, Entry) and node.kind == "link"
+            if is_link and _leads_through(source.path, path, snapshot):
+                return True
+        if _is_at_or_above(path, top):
+            return True
+    relative = _inside(top, path)
+    return relative is not None and _filters_take(
+        source, relative, path, snapshot, is_match_known=bool(source.path)
+    )
+
+
+def _inside(directory: str, path: str) -> str | None:
+    """Return the path relative to a directory that it is in."""
+    if not directory:
+        return path
+    return path[len(directory) + 1 :] if path.startswith(f"{directory}/") else None
 
 
 def _root_links_lead(path: str, snapshot: Snapshot) -> bool:

@@ -124,7 +124,7 @@ class Directory:
                 content.append(f"{name}\0/{node.content.hex()}\0")
                 modes.append(f"{name}\0/{node.modes.hex()}\0")
             else:
-                content.append(f"{name}\0{_leaf_text(node)}\0")
+                content.append(f"{name}\0{leaf_text(node)}\0")
                 if node.disguised:
                     modes.append(f"{name}\0{node.disguised}\0")
         self._content = hashlib.sha256(_name_bytes("".join(content))).digest()
@@ -164,15 +164,11 @@ def _bottom_up(top: Directory, is_done: Callable[[Directory], bool]) -> Iterable
 Node = Entry | Directory
 
 
-def leaf_content(entry: Entry) -> bytes:
-    """Return what the cache sees of an entry that is no directory, as a digest.
+def leaf_text(entry: Entry) -> str:
+    """Return what the cache sees of an entry that is no directory, as a text without zero bytes.
 
     A socket arrives as an empty file; the mode of a link says nothing.
     """
-    return hashlib.sha256(_name_bytes(_leaf_text(entry))).digest()
-
-
-def _leaf_text(entry: Entry) -> str:
     if entry.kind == "file":
         return f"f{entry.mode:o}:{entry.digest}"
     if entry.kind == "link":
@@ -213,7 +209,7 @@ class Snapshot(Mapping[ContextPath, Entry]):
         return self
 
     @staticmethod
-    def of(entries: Mapping[str, Entry]) -> Snapshot:
+    def of(entries: Mapping[str, Entry] | Mapping[ContextPath, Entry]) -> Snapshot:
         """Build a snapshot from paths; a parent that is not given becomes a directory with mode 0755."""
         root = Directory(0, {})
         for path, entry in sorted(entries.items()):

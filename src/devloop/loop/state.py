@@ -11,6 +11,10 @@ random sequences of messages:
 3. One thing is in flight at a time, and a failure leaves what serves alone.
 4. A version that failed is not tried again by itself; the next save tries again, changed or not.
 
+A sync that was proven goes before a build. Whether it is proven depends on what serves, so after anything
+that changed what serves the tree is planned once more (`Replan`). What a sync brought is owed to the image:
+when the tree is quiet it is built in the background, which nothing waits for.
+
 A build that became stale is canceled, unless a step runs whose result the new tree needs as well: then it
 goes on until that step is through, because the cache keeps it, and is canceled after it.
 """
@@ -18,7 +22,7 @@ goes on until that step is through, because the cache keeps it, and is canceled 
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
-Phase = Literal["idle", "building", "deploying", "stopping", "stopped"]
+Phase = Literal["idle", "building", "syncing", "deploying", "stopping", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """Where the session stands. `wanted` is None while the tree cannot be read as a project."""
+    """Where the session stands.
+
+    `wanted` is None while the tree cannot be read as a project. `syncable` is the wanted version while it
+    can be synced into what serves. `background` is an image that is built while nothing waits for it.
+    """
 
     phase: Phase = "idle"
     wanted: Version | None = None
@@ -41,7 +49,9 @@ class LoopState:
     serving: Version | None = None
     failed: Version | None = None
     canceling: bool = False
-    is_paused: bool = False
+    syncable: Version | None = None
+    syncing: Version | None = None
+    background: str | None = None
     has_engine: bool = True
     runs_container: bool = True
     once: bool = False
@@ -52,10 +62,16 @@ class LoopState:
 
 @dataclass(frozen=True, slots=True)
 class TreeRead:
-    """The tree was read after a save. `is_needed` tells that a running step serves the new tree too."""
+    """The tree was read after a save.
+
+    `is_needed` tells that a running step serves the new tree too, `can_sync` that the version can be synced
+    into what serves, `is_save` that a user's save is behind it and not a second look.
+    """
 
     version: Version
     is_needed: bool = False
+    can_sync: bool = False
+    is_save: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,31 @@ class DeployEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncEnded:
+    """The files were synced and what had to restart did. `serving` is what serves now, None if unknown.
+
+    `crashed` tells that the version itself is at fault, so that it is not tried again by itself.
+    """
+
+    ok: bool
+    serving: Version | None
+    crashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TreeQuiet:
+    """Nothing was saved for a while: a good time to build what was only synced."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundEnded:
+    """The background build is through."""
+
+    image: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerGone:
     """The container was removed or ended by somebody else."""
 
@@ -110,6 +151,9 @@ class Quit:
 Message = (
     TreeRead
     | TreeBroken
+    | SyncEnded
+    | TreeQuiet
+    | BackgroundEnded
     | StepsMoved
     | BuildEnded
     | DeployEnded
@@ -143,6 +187,30 @@ class StartDeploy:
 
 
 @dataclass(frozen=True, slots=True)
+class StartSync:
+    """Bring the files of this version into the container, as was proven."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class StartBackground:
+    """Build this version while nothing waits for it."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBackground:
+    """Stop the background build: the tree has moved on. BackgroundEnded may follow and does no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replan:
+    """Plan the tree once more: what serves has changed, and TreeRead (no save) is to follow."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportQueued:
     """Tell the user what becomes of a save during a build or a deploy."""
 
@@ -156,7 +224,17 @@ class Stop:
     ok: bool
 
 
-Effect = StartBuild | CancelBuild | StartDeploy | ReportQueued | Stop
+Effect = (
+    StartBuild
+    | CancelBuild
+    | StartDeploy
+    | StartSync
+    | StartBackground
+    | CancelBackground
+    | Replan
+    | ReportQueued
+    | Stop
+)
 Step = tuple[LoopState, tuple[Effect, ...]]
 
 
@@ -177,12 +255,18 @@ def advance(state: LoopState, message: Message) -> Step:
             return _build_ended(state, status)
         case DeployEnded():
             return _deploy_ended(state, message)
+        case SyncEnded():
+            return _sync_ended(state, message)
+        case TreeQuiet():
+            return _tree_quiet(state)
+        case BackgroundEnded(image=image, ok=ok):
+            return _background_ended(state, image, ok=ok)
         case ContainerGone():
-            return replace(state, serving=None), ()
+            return replace(state, serving=None, syncable=None), ()
         case EngineChanged(has_engine=has_engine):
             return _settle(replace(state, has_engine=has_engine))
         case RetryAsked():
-            return _settle(replace(state, failed=None, serving=None, built=None))
+            return _settle(replace(state, failed=None, serving=None, built=None, syncable=None))
         case Quit():
             return _quit(state)
         case _:
@@ -191,8 +275,26 @@ def advance(state: LoopState, message: Message) -> Step:
 
 def _tree_read(state: LoopState, message: TreeRead) -> Step:
     # A save is a wish to try again, also when it changed nothing.
-    wanted = replace(state, wanted=message.version, failed=None)
-    match state.phase:
+    wanted = replace(
+        state,
+        wanted=message.version,
+        failed=None if message.is_save else state.failed,
+        syncable=message.version if message.can_sync else None,
+    )
+    wanted, dropped = _without_background(wanted)
+    after, effects = _follow(wanted, message)
+    return after, (*dropped, *effects)
+
+
+def _without_background(state: LoopState) -> Step:
+    """Drop a background build that the tree does not want any more."""
+    if state.background is None or (state.wanted is not None and state.wanted.image == state.background):
+        return state, ()
+    return replace(state, background=None), (CancelBackground(),)
+
+
+def _follow(wanted: LoopState, message: TreeRead) -> Step:
+    match wanted.phase:
         case "idle":
             return _settle(wanted)
         case "building":
@@ -202,21 +304,57 @@ def _tree_read(state: LoopState, message: TreeRead) -> Step:
                 return wanted, (ReportQueued("build-continues"),)
             after, effects = _cancel(wanted)
             return after, (*effects, ReportQueued("build-canceled")) if effects else ()
-        case "deploying":
-            if wanted.wanted == wanted.deploying:
+        case "deploying" | "syncing":
+            if wanted.wanted in {wanted.deploying, wanted.syncing}:
                 return wanted, ()
             return wanted, (ReportQueued("waits"),)
         case "stopping" | "stopped":
             return wanted, ()
         case _:
-            assert_never(state.phase)
+            assert_never(wanted.phase)
 
 
 def _tree_broken(state: LoopState) -> Step:
-    broken = replace(state, wanted=None, failed=None)
+    broken, dropped = _without_background(replace(state, wanted=None, failed=None, syncable=None))
     if state.phase == "building":
-        return _cancel(broken)
-    return broken, ()
+        after, effects = _cancel(broken)
+        return after, (*dropped, *effects)
+    return broken, dropped
+
+
+def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
+    was_stopping = state.phase == "stopping"
+    attempted = state.syncing
+    idle = replace(state, phase="idle", syncing=None, syncable=None, serving=message.serving)
+    if was_stopping:
+        return _stopped(idle)
+    if message.crashed and idle.wanted == attempted:
+        return replace(idle, failed=attempted), ()
+    return _replanned(idle)
+
+
+def _replanned(state: LoopState) -> Step:
+    """Look at the tree again where it wants something else than what serves now."""
+    if state.wanted is None or state.wanted == state.serving or state.serving is None:
+        return _settle(state)
+    return state, (Replan(),)
+
+
+def _tree_quiet(state: LoopState) -> Step:
+    wanted = state.wanted
+    is_owed = wanted is not None and wanted == state.serving and state.built != wanted.image
+    if state.phase != "idle" or not is_owed or wanted is None or not state.has_engine:
+        return state, ()
+    if state.background is not None:
+        return state, ()
+    return replace(state, background=wanted.image), (StartBackground(wanted),)
+
+
+def _background_ended(state: LoopState, image: str, *, ok: bool) -> Step:
+    if state.background != image:
+        return state, ()
+    after = replace(state, background=None)
+    return (replace(after, built=image) if ok else after), ()
 
 
 def _is_stale(state: LoopState) -> bool:
@@ -250,24 +388,37 @@ def _deploy_ended(state: LoopState, message: DeployEnded) -> Step:
     idle = replace(state, phase="idle", deploying=None, serving=message.serving)
     if was_stopping:
         return _stopped(idle)
+    idle = replace(idle, syncable=None)
     if not message.ok and idle.wanted == attempted:
         idle = replace(idle, failed=attempted)
         return _stopped(idle) if idle.once else (idle, ())
-    return _settle(idle)
+    return _replanned(idle)
 
 
 def _settle(state: LoopState) -> Step:
     """Start what moves the session towards the wanted version; nothing when it is there."""
-    if state.phase != "idle" or state.wanted is None or not state.has_engine or state.is_paused:
+    if state.phase != "idle" or state.wanted is None or not state.has_engine:
         return state, ()
     wanted = state.wanted
     if wanted == state.failed:
         return state, ()
+    if state.runs_container and state.serving == wanted:
+        return _stopped(state) if state.once else (state, ())
+    if state.runs_container and state.syncable == wanted and state.serving is not None:
+        return replace(state, phase="syncing", syncing=wanted), (StartSync(wanted),)
+    state, dropped = _dropped(state)
     if state.built != wanted.image:
-        return replace(state, phase="building", building=wanted.image), (StartBuild(wanted),)
+        return replace(state, phase="building", building=wanted.image), (*dropped, StartBuild(wanted))
     if state.runs_container and state.serving != wanted:
         return replace(state, phase="deploying", deploying=wanted), (StartDeploy(wanted),)
     return _stopped(state) if state.once else (state, ())
+
+
+def _dropped(state: LoopState) -> Step:
+    """Stop a background build before another one starts: one builder works at a time."""
+    if state.background is None:
+        return state, ()
+    return replace(state, background=None), (CancelBackground(),)
 
 
 def _stopped(state: LoopState) -> Step:
@@ -280,11 +431,13 @@ def _quit(state: LoopState) -> Step:
         case "building":
             after, effects = _cancel(state)
             return replace(after, phase="stopping"), effects
-        case "deploying":
+        case "deploying" | "syncing":
             return replace(state, phase="stopping"), ()
         case "stopping":
             return state, ()
         case "idle" | "stopped":
-            return _stopped(state)
+            after, dropped = _dropped(state)
+            ended, effects = _stopped(after)
+            return ended, (*dropped, *effects)
         case _:
             assert_never(state.phase)

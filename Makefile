@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
 in_engine := scripts/engine run
-export SCRIPTED
+export SCRIPTED SCRIPT
 
 .PHONY: help demo test quick lint format types bench classify soak constraints setup engine clean
 
@@ -35,6 +35,12 @@ format: setup ## mend what can be mended of the code's style and format
 types: setup ## check the types
 	@$(python) -m mypy
 
+bench: setup ## measure: watching, contexts, planning; SCRIPT=benchmarks/bench_watch.py for one of them
+	@for script in $${SCRIPT:-benchmarks/bench_*.py}; do echo "==> $$script"; $(python) $$script; done
+
+classify: setup ## hold the classifier of steps against its labelled corpus
+	@PYTHONPATH=tests $(python) -m support.classify
+
 constraints: ## resolve the dependencies anew and write constraints.txt
 	@scripts/setup --freeze
 
@@ -45,7 +51,7 @@ engine: setup ## make sure that a Docker Engine answers and has the example's ba
 	@scripts/engine up
 	@scripts/engine base
 
-clean: ## stop the private engine and remove what was made here (--purge for its files: scripts/engine down --purge)
+clean: ## stop the private engine, remove what was made here; its files go with: scripts/engine down --purge
 	@scripts/engine down
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

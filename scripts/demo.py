@@ -65,7 +65,7 @@ def main() -> int:
         say("", f"The demo failed: {reason}")
         return 1
     show_table(rows)
-    say("", f"All as expected, and nothing is left behind. {time.monotonic() - started:.1f} s")
+    say("", f"All as expected; no container is left. {time.monotonic() - started:.1f} s")
     return 0
 
 

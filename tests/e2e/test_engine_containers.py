@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from devloop.engine.base import Runner
     from devloop.engine.logs import LogLine
     from devloop.engine.state import ContainerFacts
 
@@ -316,3 +317,8 @@ def test_a_dead_engine_is_told_without_a_traceback() -> None:
     with pytest.raises(EngineUnavailable, match="there is no socket") as caught:
         Containers.connect({"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert caught.value.hint
+
+
+def test_the_class_is_what_the_protocol_promises(containers: Containers) -> None:
+    runner: Runner = containers
+    assert runner.inspect("nobody-has-this-name") is None

@@ -236,6 +236,18 @@ def test_a_listener_that_raises_leaves_no_process_behind(tmp_path: Path, plugin:
         os.kill(int(pid_file.read_text()), 0)
 
 
+def test_a_build_is_over_when_it_ends_though_a_child_of_its_holds_the_pipe(plugin: Plugin) -> None:
+    environ = plugin("""\
+        import subprocess, sys
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)"], start_new_session=False)
+        sys.stderr.write("ERROR: the last words\\n")
+        sys.exit(1)
+    """)
+    outcome = build(BuildRequest("."), on_event=lambda _: None, cancel=threading.Event(), environ=environ)
+    assert outcome.error == "the last words"
+    assert outcome.seconds < 4
+
+
 def test_without_buildx_the_outcome_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from devloop.errors import DevloopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from devloop.engine.containers import Replacement, Stopped
+    from devloop.engine.health import Health
+    from devloop.engine.logs import LogLine
+    from devloop.engine.runspec import RunSpec
+    from devloop.engine.state import ContainerFacts
 
 VertexKind = Literal["step", "from", "internal", "export", "other"]
 StepStatus = Literal["cached", "run", "failed", "canceled", "not reached"]
@@ -321,3 +327,53 @@ class Builder(Protocol):
     def build(
         self, request: BuildRequest, *, on_event: Callable[[BuildEvent], None], cancel: Cancel
     ) -> BuildOutcome: ...
+
+
+class Runner(Protocol):
+    """Keeps one container up to date; `devloop.engine.containers` describes each of these."""
+
+    def inspect(self, ident: str) -> ContainerFacts | None: ...
+
+    def replace(
+        self,
+        old: str | None,
+        spec: RunSpec,
+        *,
+        rollback: bool = True,
+        timeout_seconds: float = 30.0,
+        settle_seconds: float = 0.3,
+        cancel: Cancel | None = None,
+        on_started: Callable[[str], None] | None = None,
+    ) -> Replacement: ...
+
+    def restart(self, ident: str, grace_seconds: float | None = None) -> float: ...
+
+    def stop(self, ident: str, grace_seconds: float | None = None) -> Stopped: ...
+
+    def remove(self, ident: str) -> None: ...
+
+    def recover(self, project: str, name: str) -> ContainerFacts | None: ...
+
+    def wait_healthy(
+        self,
+        ident: str,
+        *,
+        ports: Sequence[int] | None = None,
+        timeout_seconds: float = 30.0,
+        settle_seconds: float = 0.3,
+        cancel: Cancel | None = None,
+    ) -> Health: ...
+
+    def log_tail(self, ident: str, lines: int = 40) -> tuple[str, ...]: ...
+
+    def follow(
+        self, ident: str | None, on_line: Callable[[LogLine], None], *, since: str = ""
+    ) -> LogFollower: ...
+
+
+class LogFollower(Protocol):
+    """Follows a log in the background."""
+
+    def switch(self, ident: str | None) -> None: ...
+
+    def close(self, timeout_seconds: float = 1.0) -> None: ...

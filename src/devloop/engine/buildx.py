@@ -93,26 +93,26 @@ class Buildx:
 
 
 @dataclass(frozen=True, slots=True)
-class _Program:
+class Program:
     """How buildx is started: as the plugin that the docker client knows, or as a program of its own."""
 
     command: tuple[str, ...]
     is_plugin: bool
 
 
-def find_buildx(environ: Mapping[str, str]) -> _Program | None:
+def find_buildx(environ: Mapping[str, str]) -> Program | None:
     """Look for buildx where the docker client would, then for a program called buildx or docker-buildx."""
     extra = client_config(environ).get("cliPluginsExtraDirs")
     directories = [str(one) for one in extra] if isinstance(extra, list) else []
     for directory in (*directories, str(config_dir(environ) / "cli-plugins"), *_SYSTEM_PLUGINS):
         candidate = Path(directory, "docker-buildx")
         if candidate.is_file() and os.access(candidate, os.X_OK):
-            return _Program((str(candidate), "buildx"), is_plugin=True)
+            return Program((str(candidate), "buildx"), is_plugin=True)
     search = environ.get("PATH")
     for name in ("docker-buildx", "buildx"):
         found = shutil.which(name, path=search)
         if found:
-            return _Program((found,), is_plugin=False)
+            return Program((found,), is_plugin=False)
     return None
 
 
@@ -306,7 +306,7 @@ class _Run:
         self._selector.register(reader, selectors.EVENT_READ)
         if self._leash is not None:
             self._selector.register(self._leash.listener, selectors.EVENT_READ)
-        rest = b""
+        rest, has_ended = b"", False
         deadlines: list[tuple[float, int]] = []
         while True:
             if cancel.is_set() and not self.canceled:
@@ -314,24 +314,21 @@ class _Run:
                 deadlines = self._interrupt()
             if deadlines and time.monotonic() >= deadlines[0][0]:
                 self._signal(deadlines.pop(0)[1])
-            ready = self._selector.select(_POLL_SECONDS)
-            for key, _ in ready:
-                if key.fd != reader:
-                    if self._leash is not None:
-                        self._leash.accept()
-                    continue
-                chunk = self._read(reader)
-                if chunk == b"":
-                    if rest:
-                        yield rest
-                    return
-                *complete, rest = (rest + chunk).split(b"\n")
-                yield from complete
-            if not ready and process.poll() is not None:
-                # A grandchild may hold the pipe open; the build itself is over.
-                if rest:
-                    yield rest
-                return
+            ready = {key.fd for key, _ in self._selector.select(_POLL_SECONDS)}
+            if self._leash is not None and self._leash.listener.fileno() in ready:
+                self._leash.accept()
+            if reader in ready:
+                with suppress(BlockingIOError):
+                    chunk = os.read(reader, 1 << 16)
+                    if not chunk:
+                        break
+                    *complete, rest = (rest + chunk).split(b"\n")
+                    yield from complete
+            elif has_ended:
+                break  # somebody who inherited the pipe holds it open; the build itself is over
+            has_ended = process.poll() is not None
+        if rest:
+            yield rest
 
     def wait(self) -> int:
         """Return the exit code; a process that closed its output and lingers is made to leave."""
@@ -364,12 +361,6 @@ class _Run:
         if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
-
-    def _read(self, descriptor: int) -> bytes:
-        try:
-            return os.read(descriptor, 1 << 16)
-        except BlockingIOError:
-            return b"\n"
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
@@ -405,7 +396,7 @@ def detect_builder(environ: Mapping[str, str] = os.environ) -> BuilderFacts:
 
 
 def _ask(
-    program: _Program | None, arguments: list[str], environ: Mapping[str, str]
+    program: Program | None, arguments: list[str], environ: Mapping[str, str]
 ) -> subprocess.Popen[bytes] | None:
     if program is None:
         return None

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from devloop.engine.state import ContainerFacts
 
 
+_LONGEST_PAUSE_SECONDS = 0.25
+"""Between two looks at a container that has stopped, or at an engine that does not answer."""
+
+
 class Source(Protocol):
     """Something that hands out bytes until there are none."""
 
@@ -133,6 +137,7 @@ class LogStream:
     def _interrupt(self) -> None:
         if self._stream is not None:
             self._stream.close()
+            self._stream = None
         self._changed.notify_all()
 
     def _run(self) -> None:
@@ -147,16 +152,18 @@ class LogStream:
                 ident = self._ident
             try:
                 facts = _inspect(self._engine, ident) if ident is not None else None
-                if facts is not None and facts.state != "created" and (ident, facts.started_at) != seen:
-                    self._read(facts)
-                    seen = (ident, facts.started_at)
-                    pause = 0.05
+                if facts is not None and facts.state != "created":
+                    run = (ident, facts.started_at)
+                    if facts.is_running or run != seen:
+                        pause = 0.05
+                        self._read(facts)
+                    seen = run
             except (EngineUnavailable, EngineRefused):
-                pause = 0.5
+                pause = _LONGEST_PAUSE_SECONDS
             with self._changed:
                 if self._ident == ident and not self._is_closed:
                     self._changed.wait(pause)
-            pause = min(pause * 1.5, 0.5)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
     def _read(self, facts: ContainerFacts) -> None:
         since = self._seen.get(facts.id, "")
@@ -165,16 +172,14 @@ class LogStream:
             query["since"] = unix_time(since)
         stream = self._engine.stream(f"/containers/{facts.id}/logs", query)
         with self._changed:
-            if self._ident not in {facts.id, facts.name}:
-                stream.close()
-                return
-            self._stream = stream
+            is_wanted = not self._is_closed and self._ident in {facts.id, facts.name}
+            self._stream = stream if is_wanted else None
         try:
-            for line in read_log(stream, tty=facts.tty):
+            for line in read_log(stream, tty=facts.tty) if is_wanted else ():
                 if since and line.at and line.at <= since:
                     continue
                 with self._changed:
-                    if self._is_closed or self._stream is not stream:
+                    if self._stream is not stream:
                         return
                     if line.at:
                         self._seen[facts.id] = line.at

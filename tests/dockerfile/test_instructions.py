@@ -192,6 +192,8 @@ def test_a_flag_is_read_byte_by_byte_as_the_engine_does(
     copy = second(line + "\n")
     assert isinstance(copy, ins.Copy)
     assert (copy.excludes, copy.sources) == (excludes, sources)
+    (warning,) = parsed("FROM scratch\n" + line).warnings
+    assert (warning.line, warning.column) == (2, 6)
 
 
 def test_a_flag_follows_the_files_escape() -> None:

@@ -71,8 +71,8 @@ def _leading_flags(text: str, at: int, escape: str) -> tuple[tuple[tuple[str, in
     """Read words that start with `--` until one does not, or until a lone `--`, which is dropped.
 
     Quotation marks group and vanish, and the escape token keeps the next character. BuildKit reads flags
-    byte by byte and takes each byte for a character: `--exclude=\xe9` asks for another file than it seems
-    to, and the second byte of `\xe0` ends a flag as a blank would.
+    byte by byte and takes each byte for a character: `--exclude=é` asks for another file than it seems to,
+    and the second byte of `à` ends a flag as a blank would.
     """
     if text.isascii():
         flags, end = _flag_words(text, at, escape)

@@ -500,6 +500,8 @@ def _instructions(
         found.append(instruction)
 
 
+_FOREIGN_FLAG = ("BuildKit misreads all but ASCII characters in a flag", "another way to write it")
+
 _HEREDOC_KEYWORDS = frozenset({"RUN", "COPY", "ADD"})
 
 
@@ -514,6 +516,7 @@ def _instruction(
     heredocs: tuple[Heredoc, ...] = ()
     if "<<" in line.text and _may_open_heredocs(keyword, rest, escape):
         line, heredocs = reader.read_heredocs(line)
+    notes.extend(Refusal(offset, *_FOREIGN_FLAG) for flag, offset in flags if not flag.isascii())
     shown, space, arguments = line.text.strip(SPACES).partition(" ")
     request = Request(
         keyword=keyword,

@@ -13,6 +13,7 @@ import pytest
 
 from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.engine.containers import Containers, Stopped
+from devloop.engine.endpoint import Engine
 from devloop.engine.runspec import RunSpec
 from devloop.errors import DevloopError
 from support.engine import BUSYBOX
@@ -322,3 +323,27 @@ def test_a_dead_engine_is_told_without_a_traceback() -> None:
 def test_the_class_is_what_the_protocol_promises(containers: Containers) -> None:
     runner: Runner = containers
     assert runner.inspect("nobody-has-this-name") is None
+
+
+def test_what_only_the_sdk_can_reach_is_asked_through_it(
+    containers: Containers, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "_is_spoken", False)
+    lines: list[LogLine] = []
+    facts = containers.run(spec)
+    assert containers.wait_healthy(facts.id).ok
+    following = containers.follow(facts.id, lines.append)
+    until(lambda: [line.text for line in lines] == ["up one"])
+    containers.remove(facts.id)
+    following.close()
+    assert containers.inspect(facts.id) is None
+    with pytest.raises(EngineRefused):
+        containers.engine.get("/containers/nobody-has-this-name/json")
+
+
+def test_ports_of_a_distant_engine_are_not_tried_from_here(
+    containers: Containers, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Containers, "has_local_ports", False)
+    facts = containers.run(spec)
+    assert containers.wait_healthy(facts.id).how == "running"

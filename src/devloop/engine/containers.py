@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.engine.endpoint import Engine, unavailable
@@ -119,6 +120,12 @@ class Containers:
         the first attempt.
         """
         return self.engine.endpoint.socket_path is not None and Path("/proc/self").exists()
+
+    @property
+    def has_local_ports(self) -> bool:
+        """Tell whether a port published on the loopback address is to be found on this machine."""
+        host = urlsplit(self.engine.endpoint.host).hostname
+        return self.engine.endpoint.socket_path is not None or host in {"localhost", "127.0.0.1", "::1"}
 
     def close(self) -> None:
         with self._lock:
@@ -249,8 +256,13 @@ class Containers:
         settle_seconds: float = 0.3,
         cancel: Cancel | None = None,
     ) -> Health:
-        """Wait until a container serves (see `health`); the last log lines come along when it does not."""
+        """Wait until a container serves (see `health`); the last log lines come along when it does not.
+
+        Ports of an engine on another machine cannot be tried from here: there it must just keep running.
+        """
         facts = self.inspect(ident)
+        if not self.has_local_ports:
+            ports = ()
         health = wait_healthy(
             lambda: self.inspect(ident),
             ports=(facts.ports if facts is not None else ()) if ports is None else ports,

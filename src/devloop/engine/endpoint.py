@@ -21,7 +21,10 @@ from urllib.parse import quote, urlencode, urlsplit
 from devloop.engine.base import EngineRefused, EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from docker import APIClient
+    from requests import Response
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _START_HINT = "Start Docker, or point DOCKER_HOST or `docker context use` at an engine that runs."
@@ -97,7 +100,7 @@ class Engine:
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - it is JSON
         """Return the reply as JSON; raises `EngineRefused` for a status that is no success."""
-        if not self.endpoint.host.startswith(("unix://", "tcp://", "http://", "https://")):
+        if not self._is_spoken:
             return self._borrowed(path, query)
         connection = self.connect()
         try:
@@ -118,8 +121,10 @@ class Engine:
                 return None
             raise
 
-    def stream(self, path: str, query: Mapping[str, str] | None = None) -> Stream:
+    def stream(self, path: str, query: Mapping[str, str] | None = None) -> Stream | BorrowedStream:
         """Open an endless reply; closing the result from another thread ends a read that waits."""
+        if not self._is_spoken:
+            return self._borrowed_stream(path, query)
         connection = self.connect()
         try:
             connection.connect()
@@ -164,17 +169,33 @@ class Engine:
         connection.request("GET", target, headers={"Host": "docker"})
         return connection.getresponse()
 
+    @property
+    def _is_spoken(self) -> bool:
+        return self.endpoint.host.startswith(("unix://", "tcp://", "http://", "https://"))
+
     def _borrowed(self, path: str, query: Mapping[str, str] | None) -> Any:  # noqa: ANN401 - it is JSON
+        stream = self._borrowed_stream(path, query)
+        try:
+            return _reply(http.client.OK, b"".join(iter(stream.read, b"")))
+        finally:
+            stream.close()
+
+    def _borrowed_stream(self, path: str, query: Mapping[str, str] | None) -> BorrowedStream:
         from devloop.engine.containers import api_client
 
         client = api_client(self.endpoint)
         try:
-            response = client.get(f"{client.base_url}{quote(path)}", params=dict(query or {}), timeout=60)
+            response = client.get(f"{client.base_url}{quote(path)}", params=dict(query or {}), stream=True)
         except OSError as error:  # requests' errors derive from it
-            raise self._unavailable(error) from error
-        finally:
             client.close()
-        return _reply(response.status_code, response.content)
+            raise self._unavailable(error) from error
+        stream = BorrowedStream(client, response)
+        if response.status_code != http.client.OK:
+            try:
+                _reply(response.status_code, response.content)
+            finally:
+                stream.close()
+        return stream
 
     def _unavailable(self, error: Exception) -> EngineUnavailable:
         return unavailable(self.endpoint, error)
@@ -205,6 +226,26 @@ class Stream:
         with suppress(OSError):
             self._wire.shutdown(socket.SHUT_RDWR)
         self._connection.close()
+
+
+class BorrowedStream:
+    """The same through the docker SDK. A read that waits there may go on waiting after `close`."""
+
+    def __init__(self, client: APIClient, response: Response) -> None:
+        self._client = client
+        self._response = response
+        self._chunks: Iterator[bytes] = response.iter_content(chunk_size=None)
+
+    def read(self) -> bytes:
+        """Return what there is, at least a byte; nothing at the end."""
+        try:
+            return next(self._chunks, b"")
+        except (OSError, ValueError, AttributeError):
+            return b""
+
+    def close(self) -> None:
+        self._response.close()
+        self._client.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):

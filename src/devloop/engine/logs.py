@@ -17,7 +17,7 @@ from devloop.engine.state import parse_container
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from devloop.engine.endpoint import Engine, Stream
+    from devloop.engine.endpoint import Engine
     from devloop.engine.state import ContainerFacts
 
 
@@ -29,6 +29,12 @@ class Source(Protocol):
     """Something that hands out bytes until there are none."""
 
     def read(self) -> bytes: ...
+
+
+class Stream(Source, Protocol):
+    """One that can be closed from another thread."""
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

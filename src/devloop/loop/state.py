@@ -219,7 +219,7 @@ class ReportQueued:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Clean up and end; `ok` is whether the last wanted version serves or was built."""
+    """Clean up and end; `ok` is whether the last wanted version serves, or was built where none runs."""
 
     ok: bool
 
@@ -319,7 +319,8 @@ def _tree_broken(state: LoopState) -> Step:
     if state.phase == "building":
         after, effects = _cancel(broken)
         return after, (*dropped, *effects)
-    return broken, dropped
+    after, effects = _settle(broken)
+    return after, (*dropped, *effects)
 
 
 def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
@@ -329,7 +330,7 @@ def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
     if was_stopping:
         return _stopped(idle)
     if message.crashed and idle.wanted == attempted:
-        return replace(idle, failed=attempted), ()
+        return _settle(replace(idle, failed=attempted))
     return _replanned(idle)
 
 
@@ -378,7 +379,6 @@ def _build_ended(state: LoopState, status: Literal["ok", "failed", "canceled"]) 
         return _stopped(idle)
     if status == "failed" and was_wanted:
         idle = replace(idle, failed=idle.wanted)
-        return _stopped(idle) if idle.once else (idle, ())
     return _settle(idle)
 
 
@@ -390,28 +390,29 @@ def _deploy_ended(state: LoopState, message: DeployEnded) -> Step:
         return _stopped(idle)
     idle = replace(idle, syncable=None)
     if not message.ok and idle.wanted == attempted:
-        idle = replace(idle, failed=attempted)
-        return _stopped(idle) if idle.once else (idle, ())
+        return _settle(replace(idle, failed=attempted))
     return _replanned(idle)
 
 
 def _settle(state: LoopState) -> Step:
-    """Start what moves the session towards the wanted version; nothing when it is there."""
-    if state.phase != "idle" or state.wanted is None or not state.has_engine:
+    """Start what moves the session towards the wanted version; nothing when it is there or has failed."""
+    if state.phase != "idle" or not state.has_engine:
         return state, ()
     wanted = state.wanted
-    if wanted == state.failed:
-        return state, ()
-    if state.runs_container and state.serving == wanted:
+    if wanted is None or wanted == state.failed or _is_reached(state):
         return _stopped(state) if state.once else (state, ())
     if state.runs_container and state.syncable == wanted and state.serving is not None:
         return replace(state, phase="syncing", syncing=wanted), (StartSync(wanted),)
     state, dropped = _dropped(state)
     if state.built != wanted.image:
         return replace(state, phase="building", building=wanted.image), (*dropped, StartBuild(wanted))
-    if state.runs_container and state.serving != wanted:
-        return replace(state, phase="deploying", deploying=wanted), (StartDeploy(wanted),)
-    return _stopped(state) if state.once else (state, ())
+    return replace(state, phase="deploying", deploying=wanted), (*dropped, StartDeploy(wanted))
+
+
+def _is_reached(state: LoopState) -> bool:
+    if state.wanted is None:
+        return False
+    return state.serving == state.wanted if state.runs_container else state.built == state.wanted.image
 
 
 def _dropped(state: LoopState) -> Step:
@@ -422,8 +423,7 @@ def _dropped(state: LoopState) -> Step:
 
 
 def _stopped(state: LoopState) -> Step:
-    ok = state.wanted is not None and state.wanted != state.failed
-    return replace(state, phase="stopped"), (Stop(ok),)
+    return replace(state, phase="stopped"), (Stop(_is_reached(state)),)
 
 
 def _quit(state: LoopState) -> Step:

@@ -1,0 +1,342 @@
+"""What holds for every order of saves, builds, deploys, failures and ends: see the rules in `loop.state`.
+
+The machine talks to a made-up world that has one builder and one container. The world answers when hypothesis
+says so, sometimes with a failure, and every effect is checked at the moment when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from devloop.loop.state import (
+    BackgroundEnded,
+    BuildEnded,
+    CancelBackground,
+    CancelBuild,
+    ContainerGone,
+    DeployEnded,
+    Effect,
+    EngineChanged,
+    LoopState,
+    Message,
+    Quit,
+    Replan,
+    ReportQueued,
+    RetryAsked,
+    StartBackground,
+    StartBuild,
+    StartDeploy,
+    StartSync,
+    StepsMoved,
+    Stop,
+    SyncEnded,
+    TreeBroken,
+    TreeQuiet,
+    TreeRead,
+    Version,
+    advance,
+)
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+VERSIONS = st.builds(Version, st.sampled_from("abc"), st.sampled_from("rs"))
+
+
+class Session(RuleBasedStateMachine):
+    """The machine under test beside the truth about tree, image, container and engine."""
+
+    runs_container = True
+    once = False
+
+    @initialize(first=VERSIONS)
+    def start(self, first: Version) -> None:
+        self.state = LoopState(runs_container=self.runs_container, once=self.once)
+        self.tree: Version | None = None
+        self.image: str | None = None
+        """What the tag names."""
+        self.serving: Version | None = None
+        self.building: str | None = None
+        self.is_canceled = False
+        self.deploying: Version | None = None
+        self.syncing: Version | None = None
+        self.can_sync: Version | None = None
+        """What was proven to be reachable by a sync, from what served when the tree was read."""
+        self.background: str | None = None
+        self.failed: Version | None = None
+        """What was tried since the last save, and said to have failed."""
+        self.has_engine = True
+        self.stop: Stop | None = None
+        self.is_leaving = self.is_gone = False
+        self.is_replanning = False
+        self.builds = self.reasons = 0
+        self.save(first, is_needed=False)
+
+    # The world obeys, and objects
+
+    def tell(self, message: Message) -> None:
+        self.state, effects = advance(self.state, message)
+        for effect in effects:
+            self.obey(effect)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.building is None and self.deploying is None and self.syncing is None
+
+    def obey(self, effect: Effect) -> None:
+        assert self.stop is None, "nothing is asked for after the end"
+        match effect:
+            case StartBuild(version):
+                self.check_start(version)
+                assert not self.is_reached, "what is there already is not built"
+                assert self.image != version.image, "an image that is there is not built again"
+                assert self.background is None, "one builder works at a time"
+                self.building, self.is_canceled = version.image, False
+                self.builds += 1
+            case StartDeploy(version):
+                self.check_start(version)
+                assert self.runs_container
+                assert self.image == version.image, "only the image of this version is deployed"
+                assert self.serving != version, "what serves already is not replaced"
+                self.deploying = version
+            case StartSync(version):
+                self.check_start(version)
+                assert self.runs_container
+                assert self.can_sync == version, "only what was proven for what serves now is synced"
+                assert self.serving not in {version, None}, "there is something to sync into"
+                self.syncing = version
+            case StartBackground(version):
+                assert self.is_idle
+                assert self.background is None
+                assert version == self.tree == self.serving, "only what was synced is owed to the image"
+                assert self.image != version.image
+                self.background = version.image
+            case CancelBackground():
+                assert self.background is not None
+                self.background = None
+            case Replan():
+                assert self.is_idle
+                self.is_replanning = True
+            case CancelBuild():
+                assert self.building is not None
+                assert not self.is_canceled, "a build is canceled once"
+                self.is_canceled = True
+            case ReportQueued(decision):
+                expected = self.deploying or self.syncing if decision == "waits" else self.building
+                assert expected is not None
+            case Stop(ok):
+                assert self.is_idle
+                assert self.background is None
+                assert ok == self.is_reached, "the end is told as it is"
+                self.stop = effect
+
+    def check_start(self, version: Version) -> None:
+        assert self.is_idle, "one thing is in flight at a time"
+        assert version == self.tree, "only the newest tree is worked for"
+        assert version != self.failed, "what failed is not tried again by itself"
+        assert self.has_engine
+        assert not self.is_leaving
+
+    @property
+    def is_reached(self) -> bool:
+        if self.tree is None:
+            return False
+        return self.serving == self.tree if self.runs_container else self.image == self.tree.image
+
+    # What happens
+
+    @rule(version=VERSIONS, is_needed=st.booleans(), can_sync=st.booleans())
+    def save(self, version: Version, *, is_needed: bool, can_sync: bool = False) -> None:
+        self.tree, self.failed = version, None
+        self.is_gone = False
+        self.reasons += 1
+        self.read(is_needed=is_needed, can_sync=can_sync, is_save=True)
+
+    @precondition(lambda self: self.is_replanning)
+    @rule(can_sync=st.booleans())
+    def the_tree_is_planned_again(self, *, can_sync: bool) -> None:
+        if self.tree is None:
+            self.is_replanning = False
+        else:
+            self.read(is_needed=False, can_sync=can_sync, is_save=False)
+
+    def read(self, *, is_needed: bool, can_sync: bool, is_save: bool) -> None:
+        self.is_replanning = False
+        assert self.tree is not None
+        # Syncs change files, not the options of the container.
+        can_sync = can_sync and self.serving is not None and self.serving.run == self.tree.run
+        self.can_sync = self.tree if can_sync else None
+        needed = is_needed and self.building is not None
+        self.tell(TreeRead(self.tree, is_needed=needed, can_sync=can_sync, is_save=is_save))
+
+    @rule()
+    def break_the_dockerfile(self) -> None:
+        self.tree, self.failed = None, None
+        self.tell(TreeBroken())
+
+    @precondition(lambda self: self.building is not None)
+    @rule(is_needed=st.booleans())
+    def another_step_runs(self, *, is_needed: bool) -> None:
+        self.tell(StepsMoved(is_needed))
+
+    @precondition(lambda self: self.building is not None)
+    @rule(status=st.sampled_from(["ok", "ok", "failed"]))
+    def the_build_ends(self, status: Literal["ok", "failed"]) -> None:
+        # A build that is told to stop may still end first.
+        image, self.building = self.building, None
+        if status == "ok":
+            self.image = image
+        elif self.tree is not None and self.tree.image == image:
+            self.failed = self.tree
+        self.tell(BuildEnded(status))
+
+    @precondition(lambda self: self.is_canceled and self.building is not None)
+    @rule()
+    def the_build_is_canceled(self) -> None:
+        self.building = None
+        self.reasons += 1  # a tree that came back while its build was canceled is built again
+        self.tell(BuildEnded("canceled"))
+
+    @precondition(lambda self: self.deploying is not None)
+    @rule(end=st.sampled_from(["serves", "serves", "rolled back", "down"]))
+    def the_deploy_ends(self, end: str) -> None:
+        attempted, self.deploying = self.deploying, None
+        if end == "serves":
+            self.serving = attempted
+        else:
+            self.serving = self.serving if end == "rolled back" else None
+            self.failed = attempted if attempted == self.tree else self.failed
+        self.can_sync = None
+        self.tell(DeployEnded(end == "serves", self.serving))
+
+    @precondition(lambda self: self.syncing is not None)
+    @rule(end=st.sampled_from(["serves", "serves", "failed", "crashed"]))
+    def the_sync_ends(self, end: str) -> None:
+        attempted, self.syncing = self.syncing, None
+        self.can_sync = None
+        self.serving = attempted if end == "serves" else None
+        if end == "crashed" and attempted == self.tree:
+            self.failed = attempted
+        self.tell(SyncEnded(end == "serves", self.serving, crashed=end == "crashed"))
+
+    @rule()
+    def nothing_is_saved_for_a_while(self) -> None:
+        self.tell(TreeQuiet())
+
+    @precondition(lambda self: self.background is not None)
+    @rule(ok=st.booleans())
+    def the_background_build_ends(self, *, ok: bool) -> None:
+        image, self.background = self.background, None
+        assert image is not None
+        if ok:
+            self.image = image
+        self.tell(BackgroundEnded(image, ok))
+
+    @precondition(lambda self: self.deploying is None and self.syncing is None)
+    @rule()
+    def somebody_removes_the_container(self) -> None:
+        self.serving, self.is_gone = None, True
+        self.tell(ContainerGone())
+
+    @rule(has_engine=st.booleans())
+    def the_engine_goes_or_comes(self, *, has_engine: bool) -> None:
+        self.has_engine = has_engine
+        self.tell(EngineChanged(has_engine))
+
+    @rule()
+    def the_user_asks_for_a_rebuild(self) -> None:
+        self.failed = self.serving = self.image = None
+        self.reasons += 1
+        self.tell(RetryAsked())
+
+    @precondition(lambda self: not self.once)
+    @rule()
+    def the_user_leaves(self) -> None:
+        self.is_leaving = True
+        self.tell(Quit())
+
+    # What always holds
+
+    @invariant()
+    def a_stale_build_is_canceled_or_has_a_step_that_is_needed(self) -> None:
+        assert self.state.canceling == (self.building is not None and self.is_canceled)
+
+    @invariant()
+    def the_machine_knows_what_is_in_flight(self) -> None:
+        assert self.state.building == self.building
+        assert self.state.deploying == self.deploying
+        assert self.state.syncing == self.syncing
+        assert self.state.background == self.background
+
+    @invariant()
+    def every_build_has_a_reason(self) -> None:
+        assert self.builds <= self.reasons
+
+    @invariant()
+    def nothing_is_left_to_do_when_nothing_is_in_flight(self) -> None:
+        if self.is_idle and self.has_engine and self.stop is None and not self.may_be_waiting:
+            assert self.tree is None or self.is_reached or self.failed == self.tree
+
+    @property
+    def may_be_waiting(self) -> bool:
+        # Who removes the container wants it gone until the next save.
+        return self.is_gone or self.is_replanning
+
+    @invariant()
+    def who_leaves_is_let_go_when_nothing_is_in_flight(self) -> None:
+        if self.is_leaving and self.is_idle:
+            assert self.stop is not None
+
+    def teardown(self) -> None:
+        """When every answer has come, and the user saves once more, the newest tree serves."""
+        if not hasattr(self, "state"):
+            return
+        self.finish_everything()
+        if self.stop is None:
+            self.the_engine_goes_or_comes(has_engine=True)
+            self.finish_everything()
+        if self.stop is None:
+            self.save(self.tree or Version("a", "r"), is_needed=False)
+            self.finish_everything()
+            assert self.is_reached
+            assert not self.once or self.stop == Stop(ok=True)
+
+    def finish_everything(self) -> None:
+        while not self.is_idle or self.is_replanning:
+            if self.building is not None:
+                self.the_build_ends("ok")
+            elif self.deploying is not None:
+                self.the_deploy_ends("serves")
+            elif self.syncing is not None:
+                self.the_sync_ends("serves")
+            else:
+                self.the_tree_is_planned_again(can_sync=False)
+
+
+class BuildOnly(Session):
+    """Without a container the image is all there is to reach."""
+
+    runs_container = False
+
+
+class Once(Session):
+    """One version is reached, or said to have failed, and then it is over."""
+
+    once = True
+
+    @invariant()
+    def it_is_over_as_soon_as_the_version_is_reached_or_has_failed(self) -> None:
+        if self.is_idle and self.has_engine and not self.may_be_waiting:
+            assert self.stop is not None
+
+
+TestSession = Session.TestCase
+TestBuildOnly = BuildOnly.TestCase
+TestOnce = Once.TestCase
+for _each in (TestSession, TestBuildOnly, TestOnce):
+    _each.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+del _each

@@ -43,6 +43,19 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Bringing the container up to date.",
+        (
+            (
+                "sync",
+                "copy files into the running container where that is proven to be the same as a rebuild",
+            ),
+            ("restart", "what a sync restarts: auto, process, container, none or signal:NAME"),
+            ("supervisor", "start the container's command under a small shell script that can restart it"),
+            ("background_build", "build the image when the tree is quiet after syncs"),
+            ("background_seconds", "how long it must be quiet for that"),
+        ),
+    ),
+    (
         "The screen.",
         (
             ("output", "auto, live, plain or json"),

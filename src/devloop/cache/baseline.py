@@ -61,17 +61,19 @@ def describe(graph: BuildGraph, contents: Contents) -> Baseline:
         fingerprint=fingerprint(graph, contents),
         configuration=tuple((name, short_digest(value)) for name, value in graph.configuration),
         steps=tuple(describe_step(graph, step) for step in graph.steps),
-        images=tuple(
-            sorted(
-                {
-                    (entry.producer.reference, entry.producer.key)
-                    for vertex in graph.vertices
-                    for entry in vertex.inputs
-                    if isinstance(entry.producer, FromImage)
-                }
-            )
-        ),
+        images=base_images(graph),
     )
+
+
+def base_images(graph: BuildGraph) -> tuple[tuple[str, str], ...]:
+    """Return the images that the graph takes from, each with the key of its content."""
+    found = {
+        (entry.producer.reference, entry.producer.key)
+        for vertex in graph.vertices
+        for entry in vertex.inputs
+        if isinstance(entry.producer, FromImage)
+    }
+    return tuple(sorted(found))
 
 
 def describe_step(graph: BuildGraph, step: Step) -> BaselineStep:

@@ -247,6 +247,7 @@ class Lesson:
     """What one vertex of a real build taught: its prediction against what was seen."""
 
     vertex: int
+    operation: str
     predicted: Result
     observed: Observed
     kind: Literal["agreed", "resolved", "lost", "foreign"]
@@ -320,7 +321,7 @@ def learn(
             ids[vertex.number] = found
         result = Result("yes", found) if found else MISS
         answers.append(Answer(result, answer.operation))
-        lessons.append(Lesson(vertex.number, answer.result, seen, kind))
+        lessons.append(Lesson(vertex.number, answer.operation, answer.result, seen, kind))
     return tuple(lessons)
 
 

@@ -7,6 +7,7 @@ used, the session goes on with what it has in memory and says so once.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,15 @@ from devloop.project.manifest import load_manifest, save_manifest
 from devloop.state.database import Database, StateUnavailable, state_directory
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedContainer:
+    """What a container holds: the version of its files and of its options, and what its image lacks."""
+
+    image_version: str
+    run_version: str
+    added: tuple[str, ...]
 
 
 class Memory:
@@ -113,6 +123,29 @@ class Memory:
     def manifest(self) -> Sequence[str] | None:
         """Return the contents of the last build, one line a path."""
         return load_manifest(self.folder / f"{self.project}.built")
+
+    # What the container of the project holds
+
+    def container(self, ident: str) -> "RememberedContainer | None":
+        """Return what a container was last known to hold; None for any other container."""
+        sql = "SELECT image_version, run_version, added FROM containers WHERE project = ? AND container = ?"
+        nothing: list[tuple[str, str, str]] = []
+        rows = self._try(lambda: self.database.read(sql, (self.project, ident)), nothing)
+        if not rows:
+            return None
+        image, run, added = rows[0]
+        return RememberedContainer(image, run, tuple(path for path in added.split("\0") if path))
+
+    def save_container(self, ident: str, image: str, run: str, added: Sequence[str]) -> None:
+        """Note what the project's container holds; `added` are paths that its image does not have."""
+        row = (self.project, ident, image, run, "\0".join(added))
+        sql = "INSERT OR REPLACE INTO containers VALUES (?, ?, ?, ?, ?)"
+        self._try(lambda: self.database.write(lambda c: c.execute(sql, row)), None)
+
+    def forget_container(self) -> None:
+        """Note that nothing is known of what the project's container holds."""
+        sql = "DELETE FROM containers WHERE project = ?"
+        self._try(lambda: self.database.write(lambda c: c.execute(sql, (self.project,))), None)
 
     # History
 

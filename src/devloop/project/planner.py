@@ -109,7 +109,8 @@ def price_steps(
     if history is not None:
         try:
             own = history.durations(project, keys.values())
-            alike = history.durations_by_kind({one.kind for one in classes.values()})
+            kinds = {one.comparable_kind for one in classes.values()}
+            alike = history.durations_by_kind(kind for kind in kinds if kind is not None)
         except StateUnavailable:
             own, alike = {}, {}
     manifests: dict[str, list[str]] = {}
@@ -119,7 +120,10 @@ def price_steps(
     for step in graph.steps:
         one = classes.get(step.number)
         estimate = estimate_step(
-            own.get(keys[step.number], ()), alike.get(one.kind, ()) if one else (), one, step.keyword
+            own.get(keys[step.number], ()),
+            alike.get(one.comparable_kind or "", ()) if one else (),
+            one,
+            step.keyword,
         )
         expensive = False
         if one is not None:

@@ -13,7 +13,8 @@ class Settings:
     The build: `file`, `context`, `target`, `build_arg`, `build_context`, `platform`, `network` (of RUN
     steps), `add_host`, `secret`, `ssh`, `no_cache`, `pull`. The container: `run`, `name`, `publish`, `env`,
     `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
-    `health_seconds`, `rollback`, `remove`. The screen: `output`, `warn_seconds`, `silence`. Watching:
+    `health_seconds`, `rollback`, `remove`. Bringing it up to date: `sync`, `restart`, `supervisor`,
+    `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `silence`. Watching:
     `poll`, `quiet_seconds`, `maximum_wait_seconds`.
     """
 
@@ -46,6 +47,12 @@ class Settings:
     health_seconds: float = 30.0
     rollback: bool = True
     remove: bool = True
+    # Bringing it up to date
+    sync: bool = True
+    restart: str = "auto"
+    supervisor: bool = True
+    background_build: bool = True
+    background_seconds: float = 5.0
     # The screen
     output: Output = "auto"
     warn_seconds: float = 5.0

@@ -141,6 +141,14 @@ CREATE TABLE baselines (
     saved_at REAL NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE containers (
+    project TEXT PRIMARY KEY,
+    container TEXT NOT NULL,
+    image_version TEXT NOT NULL,
+    run_version TEXT NOT NULL,
+    added TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE misses (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,

@@ -45,7 +45,7 @@ class Removal:
 
 @dataclass(frozen=True, slots=True)
 class SyncBatch:
-    """One change of a container's files, made as a whole: first the writes in one upload, then the removals."""
+    """One change of a container's files: first the writes in one upload, then the removals."""
 
     writes: tuple[Write, ...] = ()
     removals: tuple[Removal, ...] = ()
@@ -169,7 +169,7 @@ def owner_ids(owner: str | None, passwd: str, group: str) -> tuple[int, int] | N
 
 
 def _fields(text: str, name: str, count: int) -> list[str] | None:
-    """Return the fields of the first line for `name` that has at least `count`, all numbers from the third."""
+    """Return the fields of the first good line for `name`: at least `count`, all numbers from the third."""
     for line in text.splitlines():
         fields = line.strip().split(":")
         if fields[0] == name and len(fields) >= count and all(each.isdecimal() for each in fields[2:count]):

@@ -57,9 +57,7 @@ def built(
 ) -> BuildOutcome:
     heard: list[BuildEvent] = [] if events is None else events
     request = BuildRequest(str(folder), tags=(name,))
-    builder = Buildx()
-    builder.facts()
-    return builder.build(request, on_event=heard.append, cancel=cancel or threading.Event())
+    return Buildx().build(request, on_event=heard.append, cancel=cancel or threading.Event())
 
 
 def statuses(outcome: BuildOutcome) -> dict[str, str]:

@@ -86,7 +86,8 @@ class Buildx:
     def build(
         self, request: BuildRequest, *, on_event: Callable[[BuildEvent], None], cancel: Cancel
     ) -> BuildOutcome:
-        outcome = build(request, on_event=on_event, cancel=cancel, environ=self._environ, facts=self._facts)
+        facts = self.facts()
+        outcome = build(request, on_event=on_event, cancel=cancel, environ=self._environ, facts=facts)
         if outcome.error_kind == "engine":
             self._facts = None
         return outcome

@@ -20,6 +20,7 @@ from devloop.engine.provenance import ExpectedStep, match_by_name
 from support.engine import BUSYBOX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from devloop.engine.base import BuildEvent, BuildOutcome
@@ -31,7 +32,7 @@ FROM {base} AS tools
 RUN echo {name} > /name
 FROM tools
 WORKDIR /app
-LABEL io.devloop.test=1
+LABEL io.devloop.test={name}
 COPY packages .
 RUN cat packages > installed; \\
     echo installed
@@ -43,13 +44,16 @@ CMD ["cat", "main"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, unique_name: str) -> Path:
+def folder(tmp_path: Path, unique_name: str) -> Iterator[Path]:
+    """A context of five steps; the images that later builds took the tag from are removed as well."""
     path = tmp_path / "context"
     path.mkdir()
     (path / "Dockerfile").write_text(DOCKERFILE.format(base=BUSYBOX, name=unique_name))
     (path / "packages").write_text("one\n")
     (path / "main").write_text("version 1\n")
-    return path
+    yield path
+    left = ["docker", "image", "prune", "--force", "--filter", f"label=io.devloop.test={unique_name}"]
+    subprocess.run(left, check=True, capture_output=True)
 
 
 def built(

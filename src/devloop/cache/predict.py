@@ -273,6 +273,8 @@ def learn(
     """
     ids: dict[int, frozenset[str]] = {}
     made: dict[tuple[str, tuple[frozenset[str], ...]], frozenset[str]] = {}
+    # Records of this very build: two equal steps are one to the engine, and neither has lost anything.
+    fresh: set[str] = set()
     lessons: list[Lesson] = []
     answers: list[Answer] = []
     for vertex in graph.vertices:
@@ -283,7 +285,8 @@ def learn(
         kind: Literal["agreed", "resolved", "lost", "foreign"] = "agreed"
         if seen == "ran":
             identity = (answer.operation, tuple(frozenset(key for key, _ in entry) for entry in keys))
-            if answer.result.hit == "yes":
+            twins = answer.result.ids & fresh if answer.result.hit == "yes" else frozenset[str]()
+            if answer.result.hit == "yes" and not twins:
                 is_known = not any(
                     isinstance(entry.producer, FromContext)
                     and any(changed_meanwhile(entry.producer.name, taken) for taken in entry.taken)
@@ -294,7 +297,8 @@ def learn(
                     records.drop(answer.result.ids)
             elif answer.result.hit == "maybe":
                 kind = "resolved"
-            found = made.get(identity) or frozenset({new_id()})
+            found = made.get(identity) or twins or frozenset({new_id()})
+            fresh |= found
             if all(keys):
                 made[identity] = found
         elif seen == "cached":
@@ -313,6 +317,7 @@ def learn(
                     twin = made.get(identity)
                     kind = "agreed" if twin else "foreign"
                     found = twin or frozenset({new_id()})
+                    fresh |= found
                     if all(keys):
                         made[identity] = found
         if seen in {"ran", "cached"}:

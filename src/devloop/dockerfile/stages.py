@@ -822,10 +822,7 @@ class _Resolver:
         inputs: list[Input] = []
         shared = repr((destination, _owner(chown), _mode(chmod), instruction.excludes))
         unpacks = repr((is_add, instruction.unpack if isinstance(instruction, ins.Add) else None))
-        for entry in instruction.source_order:
-            if isinstance(entry, int):
-                actions.append("inline " + _inline(instruction.heredocs[entry], env))
-                continue
+        for entry in instruction.sources:
             source = self._expand(entry, env, span)
             if is_add and _is_remote(source):
                 checksum = instruction.checksum if isinstance(instruction, ins.Add) else None
@@ -838,6 +835,8 @@ class _Resolver:
                 actions.append(f"parents {_parents_pattern(source)!r} {unpacks}")
             else:
                 actions.append(f"path {_base_name(source)!r} {unpacks}")
+        # However they are mixed, the engine copies inline files last.
+        actions += ["inline " + _inline(heredoc, env) for heredoc in instruction.heredocs]
         from_ = instruction.from_ if isinstance(instruction, ins.Copy) else None
         if local:
             producer = self._source(draft, from_, span, numbers=True)
@@ -873,7 +872,7 @@ class _Resolver:
             vertex=vertex,
             last_vertex=last,
             is_trigger=is_trigger,
-            destination=destination,
+            destination=destination.removesuffix(".") if destination.endswith("/.") else destination,
         )
         draft.producer = FromVertex(last)
 
@@ -1017,10 +1016,15 @@ def _command_text(command: str | tuple[str, ...], shell: tuple[str, ...]) -> str
 
 
 def _destination(path: str, workdir: str) -> str:
-    """Return the cleaned absolute destination, with its slash where the text asks for a directory."""
-    ends_as_directory = path in {"", "."} or path.endswith(("/", "/."))
+    """Return the cleaned absolute destination with the end that its text has.
+
+    `x/` and `x/.` both ask for a directory, and yet are two destinations to the engine; `.` alone is `./`.
+    """
     cleaned = posixpath.normpath(posixpath.join("/", workdir, path)).replace("//", "/")
-    return cleaned + "/" if ends_as_directory and cleaned != "/" else cleaned
+    below = cleaned if cleaned == "/" else f"{cleaned}/"
+    if path.endswith("/."):
+        return f"{below}."
+    return below if path in {"", "."} or path.endswith("/") else cleaned
 
 
 def _base_name(source: str) -> str:

@@ -329,6 +329,8 @@ def _owner(owner: Mapping[str, Any]) -> str:
 
 
 def _principal(principal: Mapping[str, Any]) -> str:
+    if principal.get("User") == {}:  # a zero is left out of the JSON
+        return "0"
     user = _dict(principal.get("User")) or principal
     if "byName" in user:
         return _text(_dict(user["byName"]).get("name"))

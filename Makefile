@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
 in_engine := scripts/engine run
-export SCRIPTED SCRIPT
+export SCRIPTED SCRIPT CASES SEED
 
 .PHONY: help demo test quick lint format types bench classify soak constraints setup engine clean
 
@@ -40,6 +40,11 @@ bench: setup ## measure: watching, contexts, planning; SCRIPT=benchmarks/bench_w
 
 classify: setup ## hold the classifier of steps against its labelled corpus
 	@PYTHONPATH=tests $(python) -m support.classify
+
+soak: engine ## hold 1000 made-up projects and edits against the engine, and the laws for ten minutes; CASES= SEED=
+	@scripts/engine base devloop-test-busybox:latest
+	@PYTHONPATH=tests $(in_engine) $(python) -m support.differential --cases $${CASES:-1000} --seed $${SEED:-1}
+	@DEVLOOP_SOAK_SECONDS=600 $(python) -m pytest tests/laws -m "not docker" --timeout 1200
 
 constraints: ## resolve the dependencies anew and write constraints.txt
 	@scripts/setup --freeze

@@ -78,7 +78,7 @@ def interactive() -> NoReturn:
         "",
         f"  Edit     {folder / CODE}: another MESSAGE, and save",
         f"  Look     curl {url}",
-        f"  Compare  add a line to {folder / PACKAGES}, and see what devloop says before it builds",
+        f"  Compare  {folder / PACKAGES}: add a line, and save",
         "  End      Ctrl-C, which removes the container too",
         "",
     )

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"devloop index 1\n"
 CHECK_BYTES: Final = 16
-DIGEST_BYTES: Final = 16
 TICK_NS: Final = 20_000_000
 """Linux stamps files with the time of its last tick, at most 10 ms ago; doubled for good measure."""
 COARSE_NS: Final = 2_050_000_000

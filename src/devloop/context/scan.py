@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-DIGEST_SIZE: Final = 32
 CHUNK: Final = 1 << 18
 MOST_LINKS: Final = 255
 UNREADABLE: Final = "unreadable"

@@ -113,6 +113,12 @@ def _given(**flags: object) -> dict[str, Any]:
     return found
 
 
+def _restart_mode(value: str | None) -> str | None:
+    if value is None or value in {"auto", "process", "container", "none"} or value.startswith("signal:"):
+        return value
+    raise typer.BadParameter("is auto, process, container, none or signal:NAME", param_hint="--restart")
+
+
 def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings, Path | None]":
     """Find the project and its settings; the configuration file is read only where there is one."""
     from devloop.project.discover import locate
@@ -151,6 +157,20 @@ def watch(  # noqa: PLR0917 - typer calls it by name
     env: EnvOption = None,
     env_file: EnvFileOption = None,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only build; run no container.")] = False,
+    no_sync: Annotated[
+        bool, typer.Option("--no-sync", help="Rebuild for every change; never copy files into the container.")
+    ] = False,
+    restart: Annotated[
+        str | None,
+        typer.Option(
+            "--restart",
+            metavar="auto|process|container|none|signal:NAME",
+            help="What a sync restarts; auto looks at the command.",
+        ),
+    ] = None,
+    no_supervisor: Annotated[
+        bool, typer.Option("--no-supervisor", help="Restart the whole container instead of its process.")
+    ] = False,
     once: Annotated[
         bool, typer.Option("--once", help="Build and start once, leave the container running, and end.")
     ] = False,
@@ -176,8 +196,10 @@ def watch(  # noqa: PLR0917 - typer calls it by name
         poll=poll,
         output=output,
     )
-    if no_run:
-        flags["run"] = False
+    flags["restart"] = _restart_mode(restart)
+    for name_of_setting, is_off in (("run", no_run), ("sync", no_sync), ("supervisor", no_supervisor)):
+        if is_off:
+            flags[name_of_setting] = False
     session, _ = _run_session(path, flags, once=once)
     raise typer.Exit(session)
 

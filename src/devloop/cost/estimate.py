@@ -31,6 +31,8 @@ class Estimate:
     seconds_from: Literal["measured", "estimate"] | None
     runs: int
     note: str
+    basis: str = ""
+    """Where the seconds are from, without them: `4 runs`, `never built here`."""
 
 
 # Seconds low, typical, high of steps that are not RUN, on a warm local builder.
@@ -62,7 +64,7 @@ def estimate_step(
         return _like_its_kind(kind_durations, classification)
     if instruction in INSTRUCTION_PRIORS:
         low, seconds, high = INSTRUCTION_PRIORS[instruction]
-        return Estimate(seconds, low, high, "estimate", 0, _never_built(seconds))
+        return Estimate(seconds, low, high, "estimate", 0, _never_built(seconds), NEVER_BUILT)
     if classification is None or classification.seconds is None:
         return Estimate(None, None, None, None, 0, "unknown until it has run once")
     return Estimate(
@@ -72,6 +74,7 @@ def estimate_step(
         "estimate",
         0,
         _never_built(classification.seconds),
+        NEVER_BUILT,
     )
 
 
@@ -107,19 +110,23 @@ def _measured(durations: Sequence[float]) -> Estimate:
     seconds = median(recent)
     runs = f"{len(durations)} run{'s' if len(durations) != 1 else ''}"
     note = f"measured {format_seconds(seconds)}, {runs}"
-    return Estimate(seconds, min(recent), max(recent), "measured", len(durations), note)
+    return Estimate(seconds, min(recent), max(recent), "measured", len(durations), note, f"measured, {runs}")
 
 
 def _like_its_kind(kind_durations: Sequence[float], classification: Classification | None) -> Estimate:
     recent = sorted(kind_durations[:RECENT_RUNS])
     seconds = median(recent)
     name = f"{classification.kind} " if classification is not None else ""
-    note = f"estimate {format_seconds(seconds)} (like {len(recent)} {name}steps on this machine)"
-    return Estimate(seconds, recent[0], recent[-1], "estimate", 0, note)
+    basis = f"like {len(recent)} {name}step{'s' if len(recent) != 1 else ''} on this machine"
+    note = f"estimate {format_seconds(seconds)} ({basis})"
+    return Estimate(seconds, recent[0], recent[-1], "estimate", 0, note, basis)
+
+
+NEVER_BUILT = "never built here"
 
 
 def _never_built(seconds: float) -> str:
-    return f"estimate {format_seconds(seconds)} (never built here)"
+    return f"estimate {format_seconds(seconds)} ({NEVER_BUILT})"
 
 
 def format_seconds(seconds: float) -> str:

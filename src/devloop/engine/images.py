@@ -7,11 +7,13 @@ name unless `--pull` is given or its platform is another; a driver with a BuildK
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from devloop.dockerfile.stages import ImageConfig
 from devloop.engine.base import EngineRefused
 
 if TYPE_CHECKING:
@@ -143,3 +145,16 @@ def _words(value: object) -> tuple[str, ...] | None:
 
 def _nanoseconds(value: object) -> float:
     return value / 1e9 if isinstance(value, int) else 0.0
+
+
+def image_config(facts: ImageFacts) -> ImageConfig:
+    """Return what a step of a build can see of an image: the chain of its layers stands for its content."""
+    chain = hashlib.blake2b("\n".join(facts.chain).encode(), digest_size=16).hexdigest()
+    return ImageConfig(
+        key=f"layers:{chain}",
+        env=facts.env,
+        workdir=facts.workdir,
+        user=facts.user,
+        shell=facts.shell or (),
+        onbuild=facts.onbuild,
+    )

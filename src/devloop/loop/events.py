@@ -168,13 +168,24 @@ class ContainerExited:
 
 
 @dataclass(frozen=True, slots=True)
+class BackgroundBuilt:
+    """The image was built in the background and holds now what was only synced until then."""
+
+    seconds: float
+    ran: int
+
+
+ProblemKind = Literal["dockerfile", "ignore-file", "config", "engine", "state", "watch", "file"]
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Something that the user can mend; `rendered` holds the source line with its caret where there is one.
 
     `severity` "note" is information that needs no action.
     """
 
-    kind: Literal["dockerfile", "ignore-file", "config", "engine", "state", "watch", "file"]
+    kind: ProblemKind
     message: str
     rendered: str = ""
     hint: str = ""
@@ -204,6 +215,7 @@ Event = (
     | DeployFailed
     | ContainerLog
     | ContainerExited
+    | BackgroundBuilt
     | Problem
     | Stopped
 )

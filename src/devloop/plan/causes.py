@@ -119,7 +119,7 @@ def _failing_input(evidence: Evidence, entry: Input, known: dict[int, Cause], *,
             root = known.get(number)
             what = f"{above.keyword} (line {above.span.first})"
             text = (
-                f"{what} below it runs again" if is_base else f"{what} runs again in the stage it takes from"
+                f"{what} above it runs again" if is_base else f"{what} runs again in the stage it takes from"
             )
             return Cause(text, "stage", path=root.path if root else None, line=above.span.first)
 

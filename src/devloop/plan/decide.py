@@ -17,6 +17,7 @@ from devloop.plan.model import (
     Status,
     Warned,
 )
+from devloop.plan.sync import Blocked, SyncPlan
 
 HIT_STATUS: Mapping[str, Status] = {"yes": "cached", "no": "run", "maybe": "unknown"}
 
@@ -31,6 +32,7 @@ class StepCost:
     seconds: float | None = None
     seconds_from: SecondsFrom | None = None
     note: str = ""
+    basis: str = ""
     manifests: tuple[str, ...] = ()
     cache_target: str | None = None
     has_cache_mount: bool = False
@@ -38,15 +40,19 @@ class StepCost:
 
 @dataclass(frozen=True, slots=True)
 class Overheads:
-    """What a rebuild costs besides its steps, in seconds; None where it was never measured here."""
+    """What an action costs besides its steps, in seconds; None where it was never measured here.
+
+    `replace` is a new container in the place of the old one, `restart` the process or the container again.
+    """
 
     build: float | None = None
+    replace: float | None = None
     restart: float | None = None
 
     @property
     def total(self) -> float:
-        """The sum of what is known."""
-        return (self.build or 0.0) + (self.restart or 0.0)
+        """What a rebuild pays besides its steps, as far as it is known."""
+        return (self.build or 0.0) + (self.replace or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class Situation:
     silenced: frozenset[str] = frozenset()
     dockerfile_changed: bool = False
     runs_container: bool = True
+    sync: SyncPlan | Blocked | None = None
+    reloader: str | None = None
 
 
 def decide(situation: Situation) -> Plan:
@@ -101,7 +109,10 @@ def decide(situation: Situation) -> Plan:
 
 def _action(situation: Situation) -> Action:
     if not situation.same_image:
-        return "rebuild"
+        is_synced = isinstance(situation.sync, SyncPlan) and situation.runs_container
+        if not is_synced or situation.run_changes:
+            return "rebuild"
+        return "sync" if situation.reloader is not None else "sync+restart"
     return "restart" if situation.run_changes and situation.runs_container else "none"
 
 
@@ -138,7 +149,12 @@ def _seconds(situation: Situation, action: Action) -> float | None:
     if action == "none":
         return 0.0
     if action == "restart":
-        return situation.overheads.restart
+        return situation.overheads.replace
+    if action == "sync":
+        return _SYNC_SECONDS
+    if action == "sync+restart":
+        restart = situation.overheads.restart
+        return round(_SYNC_SECONDS + (_RESTART_SECONDS if restart is None else restart), 3)
     nodes: dict[int, tuple[float, Sequence[int]]] = {}
     for vertex, answer in zip(situation.graph.vertices, situation.prediction.answers, strict=True):
         if answer.result.hit == "yes":
@@ -149,6 +165,12 @@ def _seconds(situation: Situation, action: Action) -> float | None:
         above = [one.producer.vertex for one in vertex.inputs if isinstance(one.producer, FromVertex)]
         nodes[vertex.number] = (cost.seconds or 0.0, above)
     return round(critical_path(nodes) + situation.overheads.total, 3)
+
+
+_SYNC_SECONDS = 0.02
+"""A handful of files through the engine's archive call."""
+_RESTART_SECONDS = 0.5
+"""A container restart, where none was measured here yet."""
 
 
 def _configuration_changes(situation: Situation) -> tuple[str, ...]:
@@ -168,17 +190,31 @@ def _reason(
         return _reason_for_nothing(situation)
     if action == "restart":
         return f"{_list(situation.run_changes)} changed: the container is made again from the same image"
+    if action in {"sync", "sync+restart"} and isinstance(situation.sync, SyncPlan):
+        how = (
+            f"{situation.reloader} takes it up" if situation.reloader is not None else "the process restarts"
+        )
+        return f"{situation.sync.reason}; {how}"
     if earliest is not None:
         after = len(running) - 1
         follow = f", {after} more step{'s' if after != 1 else ''} may follow" if after else ""
         why = f": {earliest.cause.text}" if earliest.cause is not None else ""
-        return f"{earliest.instruction} (line {earliest.line}) runs again{why}{follow}"
+        return f"{earliest.instruction} (line {earliest.line}) runs again{why}{follow}{_blocked(situation, running)}"
     changed = _configuration_changes(situation)
     if changed:
         return f"all steps are cached, the image configuration changes: {_list(_named(changed))}"
     if situation.baseline is None:
         return "all steps are cached; no build of this target is recorded yet"
     return "all steps are cached: an image that was built before comes back"
+
+
+def _blocked(situation: Situation, running: Sequence[PlannedStep]) -> str:
+    """Say why the change is not synced, unless that is plain: a RUN that runs again reads it."""
+    if not isinstance(situation.sync, Blocked):
+        return ""
+    if any(step.line == situation.sync.line and step.instruction == "RUN" for step in running):
+        return ""
+    return f"; no sync, since {situation.sync.reason}"
 
 
 def _reason_for_nothing(situation: Situation) -> str:
@@ -293,7 +329,7 @@ def _warning(
         text=planned.text,
         seconds=planned.seconds,
         seconds_from=planned.seconds_from,
-        note=cost.note,
+        note=cost.basis,
         why=why,
         way_out=way_out,
     )

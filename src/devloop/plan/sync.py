@@ -99,6 +99,7 @@ class _Proof:
     layers: tuple[int, ...]
     writes: dict[str, SyncWrite] = field(default_factory=dict)
     removals: dict[str, None] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
 
 
 class _BlockedError(Exception):
@@ -189,6 +190,7 @@ def _change(proof: _Proof, context: str, change: PathChange) -> None:
 
 def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex, taken: Taken) -> None:
     step = proof.graph.steps[vertex.step]
+    proof.used.add(step.number)
     if vertex.operation.kind != "copy":
         raise _BlockedError(f"{path} is read by {_name(step)}: {_short(step.text)}", step.span.first, path)
     if isinstance(step.instruction, ins.Add):
@@ -666,13 +668,6 @@ def _short(text: str, most: int = 60) -> str:
 
 
 def _because(proof: _Proof) -> str:
-    steps = {
-        _name(proof.graph.steps[proof.graph.vertices[layer].step])
-        for layer in proof.layers
-        if proof.graph.vertices[layer].operation.kind == "copy"
-        and any(
-            _covers(_step(proof, layer).destination or "/", place) for place in proof.writes | proof.removals
-        )
-    }
-    which = ", ".join(sorted(steps)) or "COPY"
-    return f"only {which} reads it and nothing that runs comes after"
+    names = [_name(proof.graph.steps[number]) for number in sorted(proof.used)]
+    which = " and ".join(names) or "no COPY"
+    return f"only {which} {'read' if len(names) > 1 else 'reads'} it, and nothing that runs comes after"

@@ -13,7 +13,7 @@ from devloop.cache.predict import Contents, Prediction, predict
 from devloop.cache.records import Records
 from devloop.cost.classify import Classification, classify
 from devloop.cost.estimate import estimate_step
-from devloop.cost.history import History
+from devloop.cost.history import History, RestartTimes
 from devloop.cost.priors import PRIORS
 from devloop.dockerfile import instructions as ins
 from devloop.dockerfile.stages import BuildGraph, FromContext, Step
@@ -21,6 +21,7 @@ from devloop.plan.advice import CACHE_TARGETS
 from devloop.plan.causes import ChangesOf, Evidence, name_causes
 from devloop.plan.decide import Overheads, Situation, StepCost, decide
 from devloop.plan.model import PathChange, Plan
+from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.reading import Model
 from devloop.project.settings import Settings
 from devloop.state.database import StateUnavailable
@@ -139,6 +140,7 @@ def price_steps(
             seconds=estimate.seconds if step.vertex is not None else None,
             seconds_from=estimate.seconds_from if step.vertex is not None else None,
             note=estimate.note,
+            basis=estimate.basis,
             manifests=tuple(dict.fromkeys(name for family in families for name in manifests.get(family, ()))),
             cache_target=next(
                 (CACHE_TARGETS[family] for family in families if family in CACHE_TARGETS), None
@@ -154,14 +156,20 @@ def overheads(history: History | None, project: str) -> Overheads:
         return Overheads()
     try:
         build = history.overheads(project)
-        restart = history.restart_times(project, "replace")
+        replaced = _total(history.restart_times(project, "replace"))
+        in_place = _total(history.restart_times(project, "process"))
+        restarted = in_place if in_place is not None else _total(history.restart_times(project, "container"))
     except StateUnavailable:
         return Overheads()
     parts = [build.export_seconds, build.metadata_seconds]
     known = [part for part in parts if part is not None]
-    times = [restart.stop_seconds, restart.start_seconds, restart.healthy_seconds]
-    measured = [part for part in times if part is not None]
-    return Overheads(sum(known) if known else None, sum(measured) if measured else None)
+    return Overheads(sum(known) if known else None, replaced, restarted)
+
+
+def _total(times: RestartTimes) -> float | None:
+    parts = (times.stop_seconds, times.start_seconds, times.healthy_seconds)
+    measured = [part for part in parts if part is not None]
+    return sum(measured) if measured else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +186,8 @@ class Question:
     deployed: str | None = None
     run_changes: tuple[str, ...] = ()
     dockerfile_changed: bool = False
+    sync: SyncPlan | Blocked | None = None
+    reloader: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +230,8 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         warn_seconds=settings.warn_seconds,
         silenced=frozenset(settings.silence),
         dockerfile_changed=question.dockerfile_changed,
+        sync=question.sync,
+        reloader=question.reloader,
         runs_container=settings.run,
     )
     return Answered(decide(situation), prediction, now)

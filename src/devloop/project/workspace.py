@@ -9,6 +9,7 @@ from devloop.cache.predict import operation_key
 from devloop.cache.records import Records
 from devloop.dockerfile.stages import BuildGraph, BuildOptions, ImageConfig, Images, Platform
 from devloop.plan.model import PathChange
+from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.discover import Location
 from devloop.project.manifest import compare, manifest_lines
 from devloop.project.memory import Memory
@@ -135,6 +136,8 @@ class Workspace:
             deployed=given.deployed,
             run_changes=given.run_changes,
             dockerfile_changed=given.dockerfile_changed,
+            sync=given.sync,
+            reloader=given.reloader,
         )
         return answer(question, self.settings, self.memory.history)
 
@@ -159,6 +162,8 @@ class Given:
     deployed: str | None = None
     run_changes: tuple[str, ...] = ()
     dockerfile_changed: bool = False
+    sync: SyncPlan | Blocked | None = None
+    reloader: str | None = None
 
 
 Reload = Callable[[], tuple[Location, Settings]]

@@ -143,6 +143,9 @@ def runs_sentence(plan: Plan, *, measured: str = "measured on earlier builds her
     sure = sum(step.status == "run" for step in plan.steps)
     maybe = sum(step.status == "unknown" for step in plan.steps)
     total = len(plan.steps)
+    if plan.action in {"sync", "sync+restart"}:
+        cost = f"about {seconds_text(plan.seconds)}" if plan.seconds is not None else "at once"
+        return f"{cost}, where a rebuild would run {sure + maybe} of {count(total, 'step')}"
     if not sure and not maybe:
         steps = f"all {total} steps stay cached" if total > 1 else "every step stays cached"
         if plan.config_changed:

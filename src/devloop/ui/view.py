@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, assert_never
 
 from devloop.loop.events import (
+    BackgroundBuilt,
     BuildFinished,
     BuildStarted,
     ContainerExited,
@@ -126,7 +127,7 @@ def fold(view: View, event: Event, now: float) -> View:
             return _idle(view) if event.kind == "engine" else _unless_building(view)
         case Stopped():
             return _idle(view)
-        case Watching() | PredictionMissed() | Queued():
+        case Watching() | PredictionMissed() | Queued() | BackgroundBuilt():
             return view
         case _:
             assert_never(event)
@@ -205,6 +206,8 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
             return [((f"{marks.bar} ", "dim"), (clean_log(event.line), "log"))]
         case ContainerExited():
             return _exited(event, before, marks)
+        case BackgroundBuilt():
+            return [((f"image built in the background, {seconds_text(event.seconds)}", "dim"),)]
         case Problem():
             return [*_problem(event, marks), *(_still(before) if _stops_a_build(event) else [])]
         case Stopped():

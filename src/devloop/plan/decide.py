@@ -199,7 +199,8 @@ def _reason(
         after = len(running) - 1
         follow = f", {after} more step{'s' if after != 1 else ''} may follow" if after else ""
         why = f": {earliest.cause.text}" if earliest.cause is not None else ""
-        return f"{earliest.instruction} (line {earliest.line}) runs again{why}{follow}{_blocked(situation, running)}"
+        blocked = _blocked(situation, running)
+        return f"{earliest.instruction} (line {earliest.line}) runs again{why}{follow}{blocked}"
     changed = _configuration_changes(situation)
     if changed:
         return f"all steps are cached, the image configuration changes: {_list(_named(changed))}"

@@ -44,7 +44,8 @@ from devloop.loop.state import (
 if TYPE_CHECKING:
     from typing import Literal
 
-VERSIONS = st.builds(Version, st.sampled_from("abc"), st.sampled_from("rs"))
+VERSIONS = st.builds(Version, st.sampled_from("abc"), st.sampled_from("rrrs"))
+TROUBLES = ("broken", "removed", "engine gone", "engine back", "rebuild", "quit")
 
 
 class Session(RuleBasedStateMachine):
@@ -57,18 +58,18 @@ class Session(RuleBasedStateMachine):
     def start(self, first: Version) -> None:
         self.state = LoopState(runs_container=self.runs_container, once=self.once)
         self.tree: Version | None = None
+        # What the tag names.
         self.image: str | None = None
-        """What the tag names."""
         self.serving: Version | None = None
         self.building: str | None = None
         self.is_canceled = False
         self.deploying: Version | None = None
         self.syncing: Version | None = None
+        # What was proven to be reachable by a sync, from what served when the tree was read.
         self.can_sync: Version | None = None
-        """What was proven to be reachable by a sync, from what served when the tree was read."""
         self.background: str | None = None
+        # What was tried since the last save, and said to have failed.
         self.failed: Version | None = None
-        """What was tried since the last save, and said to have failed."""
         self.has_engine = True
         self.stop: Stop | None = None
         self.is_leaving = self.is_gone = False
@@ -173,15 +174,36 @@ class Session(RuleBasedStateMachine):
         needed = is_needed and self.building is not None
         self.tell(TreeRead(self.tree, is_needed=needed, can_sync=can_sync, is_save=is_save))
 
-    @rule()
-    def break_the_dockerfile(self) -> None:
-        self.tree, self.failed = None, None
-        self.tell(TreeBroken())
+    @rule(trouble=st.sampled_from(TROUBLES))
+    def trouble(self, trouble: str) -> None:
+        """Do what happens seldom, so that most steps are saves and answers."""
+        match trouble:
+            case "broken":
+                self.tree, self.failed = None, None
+                self.tell(TreeBroken())
+            case "removed" if self.deploying is None and self.syncing is None:
+                self.serving, self.is_gone = None, True
+                self.tell(ContainerGone())
+            case "engine gone" | "engine back":
+                self.has_engine = trouble == "engine back"
+                self.tell(EngineChanged(self.has_engine))
+            case "rebuild":
+                self.failed = self.serving = self.image = None
+                self.reasons += 1
+                self.tell(RetryAsked())
+            case "quit" if not self.once and self.reasons > 5:
+                self.is_leaving = True
+                self.tell(Quit())
+            case _:
+                pass
 
     @precondition(lambda self: self.building is not None)
     @rule(is_needed=st.booleans())
     def another_step_runs(self, *, is_needed: bool) -> None:
+        was_canceled = self.is_canceled
         self.tell(StepsMoved(is_needed))
+        is_waste = (self.tree is None or self.tree.image != self.building) and not is_needed
+        assert self.is_canceled == (was_canceled or (is_waste and not self.is_leaving))
 
     @precondition(lambda self: self.building is not None)
     @rule(status=st.sampled_from(["ok", "ok", "failed"]))
@@ -223,6 +245,7 @@ class Session(RuleBasedStateMachine):
             self.failed = attempted
         self.tell(SyncEnded(end == "serves", self.serving, crashed=end == "crashed"))
 
+    @precondition(lambda self: self.serving is not None)
     @rule()
     def nothing_is_saved_for_a_while(self) -> None:
         self.tell(TreeQuiet())
@@ -236,33 +259,10 @@ class Session(RuleBasedStateMachine):
             self.image = image
         self.tell(BackgroundEnded(image, ok))
 
-    @precondition(lambda self: self.deploying is None and self.syncing is None)
-    @rule()
-    def somebody_removes_the_container(self) -> None:
-        self.serving, self.is_gone = None, True
-        self.tell(ContainerGone())
-
-    @rule(has_engine=st.booleans())
-    def the_engine_goes_or_comes(self, *, has_engine: bool) -> None:
-        self.has_engine = has_engine
-        self.tell(EngineChanged(has_engine))
-
-    @rule()
-    def the_user_asks_for_a_rebuild(self) -> None:
-        self.failed = self.serving = self.image = None
-        self.reasons += 1
-        self.tell(RetryAsked())
-
-    @precondition(lambda self: not self.once)
-    @rule()
-    def the_user_leaves(self) -> None:
-        self.is_leaving = True
-        self.tell(Quit())
-
     # What always holds
 
     @invariant()
-    def a_stale_build_is_canceled_or_has_a_step_that_is_needed(self) -> None:
+    def what_was_canceled_is_known(self) -> None:
         assert self.state.canceling == (self.building is not None and self.is_canceled)
 
     @invariant()
@@ -297,7 +297,7 @@ class Session(RuleBasedStateMachine):
             return
         self.finish_everything()
         if self.stop is None:
-            self.the_engine_goes_or_comes(has_engine=True)
+            self.trouble("engine back")
             self.finish_everything()
         if self.stop is None:
             self.save(self.tree or Version("a", "r"), is_needed=False)
@@ -338,5 +338,5 @@ TestSession = Session.TestCase
 TestBuildOnly = BuildOnly.TestCase
 TestOnce = Once.TestCase
 for _each in (TestSession, TestBuildOnly, TestOnce):
-    _each.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+    _each.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 del _each

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from devloop.engine.base import BuildOutcome
+from devloop.errors import DevloopError
 from devloop.loop import events
-from support.session_world import World
+from devloop.loop.lock import SessionLock, SessionRunning
+from support.session_world import REACHABLE, UNREACHABLE, World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +77,397 @@ def test_a_broken_configuration_alone_is_said_and_nothing_else(world: World) -> 
     world.save(("devloop.toml", "nmae = 'x'\n"))
     assert len(world.problems) == 1
     assert len(world.of(events.Planned)) == before
+
+
+# Saves while something is in flight
+
+
+def test_a_save_during_a_build_cancels_it_and_its_image_is_never_served(folder: Path) -> None:
+    world = World(folder).open()
+    world.save(("main.py", "two"))
+    assert [event.decision for event in world.of(events.Queued)] == ["build-canceled"]
+    world.settle()
+    assert [event.status for event in world.of(events.BuildFinished)] == ["canceled", "ok"]
+    assert world.running == ["two"]
+
+
+def test_ten_saves_during_a_build_end_in_the_newest_with_one_more_build(folder: Path) -> None:
+    world = World(folder).open()
+    for number in range(10):
+        world.save(("main.py", f"version {number}"))
+    world.settle()
+    assert len(world.builder.calls) == 2
+    assert world.running == ["version 9"]
+
+
+def test_a_save_during_a_deploy_waits_for_it(world: World) -> None:
+    world.save(("main.py", "two"))
+    world.finish("build")
+    world.save(("main.py", "three"))
+    assert [event.decision for event in world.of(events.Queued)] == ["waits"]
+    world.settle()
+    assert world.running == ["three"]
+
+
+# What fails
+
+
+def test_a_broken_dockerfile_leaves_the_container_serving_until_it_is_mended(world: World) -> None:
+    world.save(("Dockerfile", "FORM scratch\n"))
+    world.save(("main.py", "two"))
+    assert world.work == []
+    assert world.running == ["one"]
+    assert "FORM" in world.of(events.Problem)[0].rendered
+    world.save(("Dockerfile", DOCKERFILE))
+    world.settle()
+    assert world.running == ["two"]
+
+
+def test_a_dockerfile_that_is_broken_at_the_start_is_said_and_waited_for(folder: Path) -> None:
+    (folder / "Dockerfile").write_text("FORM scratch\n")
+    world = World(folder).open()
+    assert len(world.problems) == 1
+    assert world.work == []
+    world.save(("Dockerfile", DOCKERFILE))
+    world.settle()
+    assert world.running == ["one"]
+
+
+def test_a_dockerfile_that_vanishes_is_waited_for(world: World) -> None:
+    world.save(("Dockerfile", None))
+    assert world.problems == ["Dockerfile cannot be read: No such file or directory"]
+    world.save(("Dockerfile", DOCKERFILE))
+    assert world.action == "none"
+
+
+def test_a_failed_build_leaves_the_container_serving_and_the_next_save_tries_again(world: World) -> None:
+    world.builder.outcomes = [BuildOutcome("failed", 1.0, error="exit code: 1", error_kind="step")]
+    world.save(("main.py", "two"))
+    world.settle()
+    assert world.of(events.BuildFinished)[-1].error == "exit code: 1"
+    assert world.running == ["one"]
+    world.save(("main.py", "two"))
+    world.settle()
+    assert world.running == ["two"]
+
+
+def test_a_crash_is_rolled_back_and_said_with_its_exit_code_and_last_lines(world: World) -> None:
+    world.containers.crashes = [3]
+    world.save(("main.py", "two"))
+    world.settle()
+    [failed] = world.of(events.DeployFailed)
+    assert (failed.exit_code, failed.log_tail, failed.rolled_back) == (3, ("boom",), True)
+    assert world.running == ["one"]
+
+
+def test_after_a_rolled_back_crash_the_old_text_needs_nothing(world: World) -> None:
+    world.containers.crashes = [3]
+    world.save(("main.py", "two"))
+    world.settle()
+    world.save(("main.py", "one"))
+    assert world.action == "none"
+    assert world.work == []
+    assert world.running == ["one"]
+
+
+def test_without_rollback_a_crash_leaves_nothing_running_and_the_next_save_tries_again(folder: Path) -> None:
+    world = World(folder, flags={"rollback": False}).open().settle()
+    world.containers.crashes = [3]
+    world.save(("main.py", "two"))
+    world.settle()
+    assert world.running == []
+    world.save(("main.py", "three"))
+    world.settle()
+    assert world.running == ["three"]
+
+
+def test_a_container_that_cannot_be_made_is_said_with_its_hint(world: World) -> None:
+    world.containers.errors = [DevloopError("127.0.0.1:8000 is taken", hint="publish to another port")]
+    world.save(("main.py", "two"))
+    world.settle()
+    assert world.of(events.DeployFailed)[0].message == "127.0.0.1:8000 is taken"
+    assert world.of(events.Problem)[-1].message == "publish to another port"
+    assert world.running == ["one"]
+
+
+def test_a_bug_in_a_thread_ends_the_session_instead_of_hanging_it(folder: Path) -> None:
+    world = World(folder).open()
+    world.builder.outcomes = [RuntimeError("a bug")]
+    with pytest.raises(RuntimeError, match="a bug"):
+        world.finish("build")
+
+
+# The engine
+
+
+def test_without_an_engine_saves_are_planned_and_built_when_it_answers(folder: Path) -> None:
+    world = World(folder, facts=UNREACHABLE).open()
+    assert world.of(events.EngineMissing)[0].hint == "start it"
+    world.save(("main.py", "two"))
+    assert len(world.of(events.Planned)) == 2
+    assert world.work == []
+    world.look_around()
+    assert world.work == []
+    world.builder.facts_now = REACHABLE
+    world.look_around()
+    world.settle()
+    assert world.running == ["two"]
+
+
+def test_an_engine_that_goes_away_is_said_and_gone_on_with_when_it_is_back(world: World) -> None:
+    world.containers.is_gone = True
+    world.builder.facts_now = UNREACHABLE
+    world.look_around()
+    assert len(world.of(events.EngineMissing)) == 1
+    world.save(("main.py", "two"))
+    assert world.work == []
+    world.containers.is_gone = False
+    world.builder.facts_now = REACHABLE
+    world.look_around()
+    world.settle()
+    assert world.running == ["two"]
+
+
+def test_a_container_that_died_with_its_engine_is_started_again(world: World) -> None:
+    world.containers.is_gone = True
+    world.builder.facts_now = UNREACHABLE
+    world.look_around()
+    world.engine.stop_all()
+    world.containers.is_gone = False
+    world.builder.facts_now = REACHABLE
+    world.look_around()
+    world.settle()
+    assert world.running == ["one"]
+
+
+def test_an_engine_that_goes_away_during_a_build_is_waited_for(world: World) -> None:
+    world.builder.outcomes = [BuildOutcome("failed", 0.1, error="gone", error_kind="engine")]
+    world.save(("main.py", "two"))
+    world.builder.facts_now = UNREACHABLE
+    world.settle()
+    assert [event.message for event in world.of(events.EngineMissing)] == ["gone"]
+    world.builder.facts_now = REACHABLE
+    world.look_around()
+    world.settle()
+    assert world.running == ["two"]
+
+
+def test_an_engine_that_goes_away_during_a_deploy_is_waited_for(world: World) -> None:
+    world.save(("main.py", "two"))
+    world.finish("build")
+    world.containers.is_gone = True
+    world.builder.facts_now = UNREACHABLE
+    world.finish("deploy")
+    assert len(world.of(events.EngineMissing)) == 1
+    world.containers.is_gone = False
+    world.builder.facts_now = REACHABLE
+    world.look_around()
+    world.settle()
+    assert world.running == ["two"]
+
+
+# The container
+
+
+def test_a_container_that_somebody_removed_is_said_and_comes_back_with_the_next_save(world: World) -> None:
+    world.engine.containers.clear()
+    world.look_around()
+    assert len(world.of(events.ContainerExited)) == 1
+    world.look_around()
+    assert len(world.of(events.ContainerExited)) == 1, "once is enough"
+    assert world.work == []
+    world.save(("main.py", "one"))
+    world.settle()
+    assert world.running == ["one"]
+    assert len(world.builder.calls) == 1, "its image is still there"
+
+
+def test_an_application_that_ends_by_itself_is_said_with_its_exit_code(world: World) -> None:
+    world.engine.stop_all(exit_code=1)
+    world.look_around()
+    [ended] = world.of(events.ContainerExited)
+    assert (ended.exit_code, ended.log_tail) == (1, ("the last line",))
+
+
+def test_the_container_of_an_earlier_session_is_taken_over(world: World, folder: Path) -> None:
+    second = World(folder, engine=world.engine).open()
+    assert second.action == "none"
+    assert second.work == []
+    second.save(("main.py", "two"))
+    second.settle()
+    assert second.running == ["two"]
+
+
+def test_an_image_that_crashed_in_an_earlier_session_is_not_taken_for_the_one_that_serves(
+    world: World, folder: Path
+) -> None:
+    """After a rollback the tag names the image that crashed."""
+    world.containers.crashes = [3]
+    world.save(("main.py", "two"))
+    world.settle()
+    (folder / "main.py").write_text("one")
+    second = World(folder, engine=world.engine, flags={"env": {"MODE": "other"}}).open()
+    second.settle()
+    assert second.running == ["one"]
+
+
+# Settings
+
+
+def test_new_options_of_the_container_need_no_build(world: World) -> None:
+    world.save(("devloop.toml", "[env]\nMODE = 'other'\n"))
+    assert world.action == "restart"
+    world.settle()
+    assert len(world.builder.calls) == 1
+    assert [name for name, _ in world.containers.calls] == ["replace", "replace"]
+
+
+def test_a_new_build_argument_is_built(world: World) -> None:
+    world.save(("Dockerfile", f"{DOCKERFILE}ARG VERSION=one\nLABEL version=$VERSION\n"))
+    world.settle()
+    world.save(("devloop.toml", "[build_arg]\nVERSION = 'two'\n"))
+    world.settle()
+    assert world.builder.calls[-1].build_args == (("VERSION", "two"),)
+
+
+def test_another_target_is_another_project(world: World) -> None:
+    world.save(("devloop.toml", "target = 'other'\n"))
+    assert world.problems == ["Dockerfile, context or target changed: that is another project to devloop"]
+    assert world.work == []
+
+
+def test_an_edit_of_an_env_file_restarts_the_container(folder: Path) -> None:
+    (folder / ".env").write_text("MODE=one\n")
+    (folder / "devloop.toml").write_text("env_file = ['.env']\n")
+    world = World(folder).open().settle()
+    assert folder / ".env" in world.feeds[0].options["extra_files"]
+    world.save((".env", "MODE=two\n"))
+    assert world.action == "restart"
+    world.settle()
+    assert len(world.builder.calls) == 1
+
+
+def test_an_env_file_that_is_missing_is_said_and_waited_for(folder: Path) -> None:
+    (folder / "devloop.toml").write_text("env_file = ['.env']\n")
+    world = World(folder).open()
+    assert len(world.problems) == 1
+    assert world.work == []
+    world.save((".env", "MODE=one\n"))
+    world.settle()
+    assert world.running == ["one"]
+
+
+def test_the_users_quiet_period_reaches_the_watcher(folder: Path) -> None:
+    (folder / "devloop.toml").write_text("quiet_seconds = 0.5\nmaximum_wait_seconds = 9\n")
+    settings = World(folder).open().feeds[0].options["settings"]
+    assert (settings.quiet_seconds, settings.maximum_wait_seconds) == (0.5, 9)
+
+
+# The end
+
+
+def test_the_end_removes_the_container(world: World) -> None:
+    world.quit()
+    assert world.close() == 130
+    assert world.engine.containers == {}
+    assert world.of(events.Stopped)[0].message == "removed the container devloop-shop"
+
+
+def test_the_end_leaves_the_container_where_that_is_wished(folder: Path) -> None:
+    world = World(folder, flags={"remove": False}).open().settle()
+    world.quit()
+    assert world.close() == 130
+    assert world.running == ["one"]
+
+
+def test_quitting_cancels_the_build(folder: Path) -> None:
+    world = World(folder).open()
+    world.quit()
+    world.finish("build")
+    assert world.of(events.BuildFinished)[0].status == "canceled"
+    assert world.close() == 130
+    assert world.engine.containers == {}
+
+
+def test_quitting_does_not_wait_until_a_new_container_serves(folder: Path) -> None:
+    world = World(folder).open()
+    world.finish("build")
+    world.quit()
+    world.finish("deploy")
+    assert world.of(events.Deployed) == []
+    assert world.close() == 130
+    assert world.engine.containers == {}
+
+
+def test_a_second_ctrl_c_ends_at_once(world: World) -> None:
+    world.session._on_signal(2, None)
+    with pytest.raises(KeyboardInterrupt):
+        world.session._on_signal(2, None)
+
+
+# One version and the end
+
+
+def test_once_leaves_the_container_running(folder: Path) -> None:
+    world = World(folder, once=True).open().settle()
+    assert world.close() == 0
+    assert world.running == ["one"]
+
+
+def test_once_fails_with_the_build(folder: Path) -> None:
+    world = World(folder, once=True).open()
+    world.builder.outcomes = [BuildOutcome("failed", 1.0, error="exit code: 1", error_kind="step")]
+    assert world.settle().close() == 1
+
+
+def test_once_fails_with_the_container(folder: Path) -> None:
+    world = World(folder, once=True).open()
+    world.containers.crashes = [1]
+    assert world.settle().close() == 1
+
+
+def test_once_fails_with_a_broken_dockerfile(folder: Path) -> None:
+    (folder / "Dockerfile").write_text("FORM scratch\n")
+    assert World(folder, once=True).open().close() == 1
+
+
+def test_once_fails_with_a_missing_env_file(folder: Path) -> None:
+    (folder / "devloop.toml").write_text("env_file = ['.env']\n")
+    assert World(folder, once=True).open().close() == 1
+
+
+def test_once_fails_without_an_engine(folder: Path) -> None:
+    world = World(folder, once=True, facts=UNREACHABLE).open()
+    world.look_around()
+    assert world.close() == 1
+
+
+def test_once_without_a_container_only_builds(folder: Path) -> None:
+    world = World(folder, once=True, flags={"run": False}).open().settle()
+    assert world.close() == 0
+    assert world.engine.containers == {}
+    assert len(world.engine.tags) == 1
+
+
+# The whole command
+
+
+def test_a_second_session_of_the_project_is_refused(world: World, folder: Path) -> None:
+    lock = SessionLock(world.session.memory.folder, world.session.location.identity, "Dockerfile")
+    try:
+        with pytest.raises(SessionRunning, match=f"process {os.getpid()}"):
+            World(folder).session.run()
+    finally:
+        lock.close()
+
+
+def test_a_state_directory_that_cannot_be_made_costs_only_the_memory(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DEVLOOP_STATE_DIR", str(tmp_path / "file" / "state"))
+    world = World(folder, once=True, flags={"run": False})
+    world.works_at_once = True
+    assert world.session.run() == 0
+    [note] = [event for event in world.of(events.Problem) if event.kind == "state"]
+    assert note.severity == "note"

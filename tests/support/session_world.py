@@ -76,6 +76,10 @@ class FakeEngine:
     containers: dict[str, ContainerFacts] = field(default_factory=dict)
     count: int = 0
 
+    def stop_all(self, exit_code: int = 137) -> None:
+        for ident, one in self.containers.items():
+            self.containers[ident] = replace(one, state="exited", exit_code=exit_code)
+
     def find(self, path: str, query: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - it is JSON
         name = path.removeprefix("/images/").removesuffix("/json")
         return {"Id": self.tags[name]} if name in self.tags else None
@@ -107,6 +111,8 @@ class FakeContainers:
     errors: list[DevloopError] = field(default_factory=list)
     is_gone: bool = False
     calls: list[tuple[str, str]] = field(default_factory=list)
+
+    is_local = False
 
     @property
     def client(self) -> FakeClient:
@@ -222,8 +228,9 @@ class World:
         self.containers = FakeContainers(self.engine)
         self.feeds: list[FakeFeed] = []
         self.work: list[tuple[str, Callable[[], None]]] = []
+        self.works_at_once = False
         self.events: list[Event] = []
-        self.flags = {"output": "json", **(flags or {})}
+        self.flags = {"output": "json", "sync": False, **(flags or {})}
         settings = self.reload()[1]
         location = locate(folder, settings)
         memory = Memory(location)
@@ -240,9 +247,15 @@ class World:
                 builder=lambda _environ: fakes[0],
                 containers=lambda _environ: fakes[1],
                 feed=self._feed,
-                spawn=lambda name, work: self.work.append((name, work)),
+                spawn=self._spawn,
             ),
         )
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        if self.works_at_once:
+            work()
+        else:
+            self.work.append((name, work))
 
     def _feed(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - it stands for a BatchFeed
         feed = FakeFeed(*arguments, **options)

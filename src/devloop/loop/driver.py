@@ -563,8 +563,6 @@ class Session:
         self._reached = None
         self._show(events.Problem(problem.kind, problem.message, problem.rendered, problem.hint))
         self._advance(machine.TreeBroken())
-        if self._once:
-            self._finished = self._finished or machine.Stop(ok=False)
 
     def _reach(
         self,

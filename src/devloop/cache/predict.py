@@ -84,8 +84,11 @@ def operation_key(operation: Operation) -> str:
 
 
 def selector(entry: Input) -> str:
-    """Return the paths that an input takes, as they stand in its definition key."""
-    if not entry.taken:
+    """Return the paths that an input takes, as they stand in its definition key.
+
+    A base has none there, not even where a COPY or a mount takes paths from it.
+    """
+    if not entry.taken or not entry.by_content:
         return ""
     text = repr([(_cleaned(one), one.excludes, one.parents) for one in entry.taken])
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

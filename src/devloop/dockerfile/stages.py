@@ -7,6 +7,7 @@ its inputs. Two steps with equal parts and equal inputs are one step to BuildKit
 """
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
@@ -346,7 +347,6 @@ class _MountSources:
     """The producers that the mounts of one RUN take from, in the order in which they appear."""
 
     taken: dict[Producer, list[Taken]] = field(default_factory=dict)
-    definition_only: set[Producer] = field(default_factory=set)
 
 
 class _Resolver:
@@ -793,18 +793,19 @@ class _Resolver:
         path = self._expand(instruction.path, draft.environment.mapping, instruction.span)
         if not path:
             raise _Refused(instruction.span, "WORKDIR is empty after expansion", "an absolute path")
-        draft.workdir = posixpath.normpath(posixpath.join("/", draft.workdir, path)).replace("//", "/")
-        if draft.workdir == "/":
+        # A RUN gets an absolute path as it is written, its slash at the end included; only the folder that is
+        # made, and whatever is relative to it, is cleaned.
+        draft.workdir = path if path.startswith("/") else _joined(draft.workdir, path)
+        made = _joined("/", draft.workdir)
+        if made == "/":
             self._add_step(draft, instruction, text, vertex=None, is_trigger=is_trigger)
             return
-        parts = [("path", draft.workdir), ("mode", "755"), ("owner", draft.user)]
+        parts = [("path", made), ("mode", "755"), ("owner", repr(_owner(draft.user or None)))]
         epoch = self.given.get("SOURCE_DATE_EPOCH")
         if epoch is not None:
             parts.append(("timestamp", epoch))
         vertex = self._add_vertex(Operation("mkdir", tuple(parts)), self._base_inputs(draft))
-        self._add_step(
-            draft, instruction, text, vertex=vertex, is_trigger=is_trigger, destination=draft.workdir
-        )
+        self._add_step(draft, instruction, text, vertex=vertex, is_trigger=is_trigger, destination=made)
         draft.producer = FromVertex(vertex)
 
     def _copy(self, draft: _Draft, instruction: ins.Copy | ins.Add, *, is_trigger: bool) -> None:
@@ -845,26 +846,24 @@ class _Resolver:
                 inputs.insert(0, Input(producer, (taken,), by_content=True))
             else:
                 actions.append("from nothing")
+        # A linked copy is independent of its base only where the engine can merge, and not with --chmod.
+        is_linked = instruction.link and self.options.merges and chmod is None
+        base = [] if is_linked else self._base_inputs(draft)
+        if base and inputs and inputs[0].producer == draft.producer:
+            # One input to the engine, which counts by definition as a base does: what is taken is not looked
+            # at, and not even the path of it counts.
+            base = [Input(base[0].producer, inputs.pop(0).taken)]
         wiring = [type(entry.producer).__name__ == "FromRemote" for entry in inputs]
         parts = (
             ("files", "\n".join(actions)),
             ("destination", shared),
-            ("wiring", repr((draft.producer is None, wiring))),
+            ("wiring", repr((not base, wiring, len(base) and bool(base[0].taken)))),
             *((("timestamp", self.given["SOURCE_DATE_EPOCH"]),) if "SOURCE_DATE_EPOCH" in self.given else ()),
         )
-        # A linked copy is independent of its base only where the engine can merge, and not with --chmod.
-        if instruction.link and self.options.merges and chmod is None:
-            parts = tuple(
-                (name, repr((True, wiring)) if name == "wiring" else value) for name, value in parts
-            )
-            vertex = self._add_vertex(Operation("copy", parts), inputs)
-            last = vertex
-            if draft.producer is not None:
-                merged = [Input(draft.producer), Input(FromVertex(vertex))]
-                last = self._add_vertex(Operation("merge", ()), merged)
-        else:
-            vertex = self._add_vertex(Operation("copy", parts), [*self._base_inputs(draft), *inputs])
-            last = vertex
+        vertex = last = self._add_vertex(Operation("copy", parts), [*base, *inputs])
+        if is_linked and draft.producer is not None:
+            merged = [Input(draft.producer), Input(FromVertex(vertex))]
+            last = self._add_vertex(Operation("merge", ()), merged)
         self._add_step(
             draft,
             instruction,
@@ -879,20 +878,28 @@ class _Resolver:
     def _run(self, draft: _Draft, instruction: ins.Run, *, is_trigger: bool) -> None:
         draft.ordinal += 1
         span = instruction.span
-        env = draft.environment.mapping
         argv = _argv(ins.run_script(instruction), draft.shell)
-        mounts: list[str] = []
+        mounts = [self._given_mount(draft, mount, span) for mount in instruction.mounts]
+        # The engine sorts what is mounted by its target, then come secrets and ssh sockets as written.
+        mounts.sort(
+            key=lambda given: (
+                _MOUNT_ORDER.get(given["type"], 0),
+                given["target"] * (given["type"] in _SORTED),
+            )
+        )
         sources = _MountSources()
-        for mount in instruction.mounts:
-            options = [
-                (key, value if key == "from" else self._expand(value, env, span))
-                for key, value in mount.options
+        covered = [self._mount(draft, given, span, sources) for given in mounts]
+        inputs = [
+            Input(producer, taken=tuple(sorted(set(takings), key=repr)), by_content=True)
+            for producer, takings in sources.taken.items()
+        ]
+        if draft.producer is not None:
+            own = next((entry for entry in inputs if entry.producer == draft.producer), None)
+            # What is mounted from the base itself is one input with it, and counts by definition only.
+            inputs = [
+                Input(draft.producer, own.taken if own is not None else ()),
+                *(entry for entry in inputs if entry is not own),
             ]
-            mounts.append(self._mount(draft, options, span, sources))
-        inputs = self._base_inputs(draft)
-        for producer, takings in sources.taken.items():
-            taken = tuple(sorted(set(takings), key=repr))
-            inputs.append(Input(producer, taken, by_content=producer not in sources.definition_only))
         network = instruction.network or self.options.network or "default"
         security = instruction.security or "sandbox"
         hosts = sorted(host.partition(":")[0].partition("=")[0] for host in self.options.add_hosts)
@@ -905,10 +912,10 @@ class _Resolver:
             ("security", security),
             ("hosts", " ".join(hosts)),
             ("platform", str(draft.platform)),
-            ("mounts", "\n".join(mounts)),
+            ("mounts", "\n".join(covered)),
             ("devices", "\n".join(instruction.devices)),
             ("options", "\n".join(f"{key}={value}" for key, value in self.options.run_options)),
-            ("wiring", repr((draft.producer is None, len(sources.taken)))),
+            ("wiring", repr((draft.producer is None, len(inputs)))),
         ]
         hostname = self.given.get("BUILDKIT_SANDBOX_HOSTNAME")
         if hostname is not None:
@@ -917,54 +924,69 @@ class _Resolver:
         self._add_step(draft, instruction, instruction.text, vertex=vertex, is_trigger=is_trigger)
         draft.producer = FromVertex(vertex)
 
-    def _mount(
-        self, draft: _Draft, options: Sequence[tuple[str, str]], span: Span, sources: "_MountSources"
-    ) -> str:
-        """Return what of one mount is in the key, and note its source as an input."""
-        given = {_MOUNT_ALIASES.get(key, key): value for key, value in options}
-        kind = given.get("type", "bind")
+    def _given_mount(self, draft: _Draft, mount: ins.Mount, span: Span) -> dict[str, str]:
+        """Return the options of a mount by their proper names, the target as the engine spells it."""
+        given = {
+            _MOUNT_ALIASES.get(key, key): value
+            if key == "from"
+            else self._expand(value, draft.environment.mapping, span)
+            for key, value in mount.options
+        }
+        kind = given.setdefault("type", "bind").lower()
+        given["type"] = kind
         target = given.get("target", "")
-        if target and not target.startswith("/"):
-            target = posixpath.join(draft.workdir, target)
+        if kind in _SORTED and target and not target.startswith("/"):
+            target = _joined(draft.workdir, target)
+        if kind == "cache" and "target" in given:
+            given.setdefault("id", given["target"])
+        given["target"] = target
+        return given
+
+    def _mount(self, draft: _Draft, given: Mapping[str, str], span: Span, sources: "_MountSources") -> str:
+        """Return what of one mount is in the key, and note its source as an input."""
+        kind, target = given["type"], given["target"]
         readonly = _mount_readonly(given, kind)
         source = given.get("source", "")
         wired = ""
-        if kind in {"bind", "cache"} and (kind == "bind" or given.get("from")):
+        if kind == "bind" or (kind == "cache" and given.get("from")):
             producer = self._source(draft, given.get("from"), span, numbers=False)
             if producer is not None:
                 sources.taken.setdefault(producer, []).append(Taken((source or "/",)))
-                wired = str(list(sources.taken).index(producer))
-                if kind == "cache" and not readonly and context_path(source):
-                    sources.definition_only.add(producer)
+                others = [one for one in sources.taken if one != draft.producer]
+                wired = "base" if producer == draft.producer else str(others.index(producer))
+        owner: tuple[str, ...] = (
+            _number(given.get("uid"), "0"),
+            _number(given.get("gid"), "0"),
+            _mode(given.get("mode")) or "",
+        )
+        is_required = given.get("required", "false") in _TRUE
         covered: tuple[object, ...]
         match kind:
             case "bind":
                 covered = (target, readonly, wired)
             case "cache":
-                namespace = self.given.get("BUILDKIT_CACHE_MOUNT_NS", "")
-                cleaned = posixpath.normpath(target) if target else ""
-                is_shared = given.get("sharing", "shared") == "shared"
-                is_default = is_shared and given.get("id", cleaned) == cleaned
-                identity = (namespace, cleaned) if is_default else ""
-                owner = tuple(given.get(key) for key in ("uid", "gid", "mode"))
-                covered = (target, readonly, identity, owner, wired)
-            case "tmpfs":
-                covered = (target, given.get("size", ""))
-            case "secret":
-                name = given.get("id") or posixpath.basename(source or target)
-                place = target or ("" if "env" in given else f"/run/secrets/{name}")
-                required = given.get("required", "false") in {"true", "1", ""}
-                covered = (
-                    name,
-                    place,
-                    given.get("env"),
-                    given.get("uid"),
-                    given.get("gid"),
-                    given.get("mode"),
-                    required,
+                # Only an entirely default cache has its name in the key; any other name leaves none there.
+                name = posixpath.join(
+                    "/", self.given.get("BUILDKIT_CACHE_MOUNT_NS", ""), given.get("id", "").lstrip("/")
                 )
+                is_shared = given.get("sharing", "shared") == "shared"
+                is_default = is_shared and posixpath.normpath(name) == posixpath.normpath(target or "/")
+                has_owner = any(key in given for key in ("uid", "gid", "mode"))
+                covered = (
+                    target,
+                    readonly,
+                    is_default,
+                    (*owner[:2], owner[2] or "493") if has_owner else None,
+                    wired,
+                )
+            case "tmpfs":
+                covered = (target, _bytes(given.get("size", "")))
+            case "secret":
+                name = source or given.get("id") or posixpath.basename(target)
+                place = target or ("" if "env" in given else f"/run/secrets/{posixpath.basename(name)}")
+                covered = (name, place, given.get("env"), (*owner[:2], owner[2] or "256"), is_required)
             case "ssh":
-                covered = tuple(given.get(key) for key in ("id", "target", "uid", "gid", "mode", "required"))
+                covered = (given.get("id", ""), target, (*owner[:2], owner[2] or "384"), is_required)
             case _:
                 raise _Refused(span, f"unknown mount type {kind!r}", "bind, cache, tmpfs, secret or ssh")
         return repr((kind, covered))
@@ -979,12 +1001,28 @@ _MOUNT_ALIASES = {
 }
 
 
+_SORTED = frozenset({"bind", "cache", "tmpfs"})
+_MOUNT_ORDER = {"secret": 1, "ssh": 2}
+_TRUE = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)i?b?", re.IGNORECASE)
+
+
+def _number(text: str | None, default: str) -> str:
+    return default if text is None else str(int(text)) if _NUMBER.fullmatch(text) else text
+
+
+def _bytes(text: str) -> str:
+    """Return a size as a number of bytes, so that `1m` equals `1048576`."""
+    found = _SIZE.fullmatch(text)
+    return str(int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower() or " "))) if found else text
+
+
 def _mount_readonly(given: Mapping[str, str], kind: str) -> bool:
     """Tell whether a mount is read-only: a bind is by default, others only when they say so."""
     if "readwrite" in given:
-        return given["readwrite"] not in {"true", "1", ""}
+        return given["readwrite"] not in _TRUE
     if "readonly" in given:
-        return given["readonly"] in {"true", "1", ""}
+        return given["readonly"] in _TRUE
     return kind == "bind"
 
 
@@ -1015,12 +1053,17 @@ def _command_text(command: str | tuple[str, ...], shell: tuple[str, ...]) -> str
     return repr(command if isinstance(command, tuple) else (*shell, command))
 
 
+def _joined(folder: str, path: str) -> str:
+    """Return the cleaned absolute path; Python alone keeps two slashes at the start."""
+    return posixpath.normpath(posixpath.join("/", folder, path)).replace("//", "/")
+
+
 def _destination(path: str, workdir: str) -> str:
     """Return the cleaned absolute destination with the end that its text has.
 
     `x/` and `x/.` both ask for a directory, and yet are two destinations to the engine; `.` alone is `./`.
     """
-    cleaned = posixpath.normpath(posixpath.join("/", workdir, path)).replace("//", "/")
+    cleaned = _joined(workdir, path)
     below = cleaned if cleaned == "/" else f"{cleaned}/"
     if path.endswith("/."):
         return f"{below}."
@@ -1042,7 +1085,15 @@ def _parents_pattern(source: str) -> tuple[str, str]:
 def _owner(chown: str | None) -> tuple[str, ...] | None:
     if chown is None:
         return None
-    return tuple("0" if part == "root" else part for part in chown.split(":", 1))
+    return tuple(_principal(part) for part in chown.split(":", 1))
+
+
+def _principal(name: str) -> str:
+    """Return a user or group as the engine keeps it: `root` is 0, and numbers lose their leading zeros."""
+    return "0" if name == "root" else str(int(name)) if _NUMBER.fullmatch(name) else name
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def _mode(chmod: str | None) -> str | None:

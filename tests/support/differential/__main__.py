@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> int:
         case = case_from_json(options.replay.read_text()) if options.replay else make_case(options.only)
         return tell(case, laboratory)
     facts = laboratory.facts
-    say(f"engine {facts.engine_version}, {facts.image_store} store, buildx {facts.buildx_version}, seed {options.seed}")
+    say(
+        f"engine {facts.engine_version}, {facts.image_store} store, buildx {facts.buildx_version}, seed {options.seed}"
+    )
     return soak(options, laboratory)
 
 
@@ -100,7 +102,9 @@ def table(
     done: int, counts: Counter[str], failing: dict[str, set[str]], slowest: float, seconds: float
 ) -> str:
     """Return the figures of a run."""
-    lines = [f"{done} cases in {seconds:.0f} s, {len(failing)} with findings; slowest plan {slowest * 1000:.1f} ms"]
+    lines = [
+        f"{done} cases in {seconds:.0f} s, {len(failing)} with findings; slowest plan {slowest * 1000:.1f} ms"
+    ]
     lines += [f"  {count:>7}  {name}" for name, count in sorted(counts.items())]
     lines += [f"  failing: {name}: {', '.join(sorted(kinds))}" for name, kinds in failing.items()]
     return "\n".join(lines)

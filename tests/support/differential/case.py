@@ -116,7 +116,9 @@ def apply(state: State, edit: Edit, history: list[State]) -> State:  # noqa: C90
             nodes[edit.path] = Node(None, 0o777, edit.to)
         case "remove":
             _remove(nodes, edit.path)
-        case "rename" if node is not None and edit.to not in nodes and not edit.to.startswith(f"{edit.path}/"):
+        case "rename" if (
+            node is not None and edit.to not in nodes and not edit.to.startswith(f"{edit.path}/")
+        ):
             moved = {
                 path: one
                 for path, one in nodes.items()

@@ -106,9 +106,7 @@ class _Maker:
         base = self._own_base() if self.chance(0.15) else None
         state = replace(state, options=options, base=base)
         items = self._dockerfile(state)
-        args = {
-            name: self.rng.choice(["one", "two", ""]) for name in _ARGS[:2] if self.chance(0.2)
-        }
+        args = {name: self.rng.choice(["one", "two", ""]) for name in _ARGS[:2] if self.chance(0.2)}
         hosts = {"db": "10.0.0.1"} if self.chance(0.05) else {}
         return replace(state, items=items, options=replace(options, args=args, hosts=hosts))
 
@@ -189,7 +187,14 @@ class _Maker:
     def _destination(self, stage: _Stage) -> str:
         rng = self.rng
         return rng.choice(
-            [f"{TOP}/c/", f"{TOP}/c{stage.steps}/", f"{TOP}/e/../c/", f"{TOP}//z/", f"{TOP}/c/.", f"{TOP}/$A/"]
+            [
+                f"{TOP}/c/",
+                f"{TOP}/c{stage.steps}/",
+                f"{TOP}/e/../c/",
+                f"{TOP}//z/",
+                f"{TOP}/c/.",
+                f"{TOP}/$A/",
+            ]
         )
 
     def _context_sources(self, state: State) -> list[str]:
@@ -199,8 +204,14 @@ class _Maker:
             for path, node in sorted(state.nodes.items())
             if path.startswith("ctx/") and node.text is not None and " " not in path and "[" not in path
         ]
-        folders = [path[4:] for path, node in sorted(state.nodes.items()) if path.startswith("ctx/") and node.is_folder]
-        links = [path[4:] for path, node in sorted(state.nodes.items()) if path.startswith("ctx/") and node.target]
+        folders = [
+            path[4:]
+            for path, node in sorted(state.nodes.items())
+            if path.startswith("ctx/") and node.is_folder
+        ]
+        links = [
+            path[4:] for path, node in sorted(state.nodes.items()) if path.startswith("ctx/") and node.target
+        ]
         kind = rng.choices(
             ["file", "folder", "wild", "all", "several", "link", "spelled"], [30, 18, 18, 10, 12, 6, 6]
         )[0]
@@ -212,7 +223,21 @@ class _Maker:
             case "wild":
                 return [
                     rng.choice(
-                        ["*.txt", "d/*", "w*", "w*/x.txt", "[ab].txt", "?.txt", "*", "**/*.txt", "src/*.p?", "none*", "[[]odd].txt", "d/*.md", ".g*"]
+                        [
+                            "*.txt",
+                            "d/*",
+                            "w*",
+                            "w*/x.txt",
+                            "[ab].txt",
+                            "?.txt",
+                            "*",
+                            "**/*.txt",
+                            "src/*.p?",
+                            "none*",
+                            "[[]odd].txt",
+                            "d/*.md",
+                            ".g*",
+                        ]
                     )
                 ]
             case "all":
@@ -229,7 +254,11 @@ class _Maker:
     def _flags(self, *, is_add: bool = False) -> list[str]:
         rng, flags = self.rng, []
         if self.chance(0.12):
-            flags.append(f"--chown={rng.choice(['0', 'root', '0:0', 'root:root', '1000', '1000:0', '$UNSET0'])}".replace("$UNSET0", "0"))
+            flags.append(
+                f"--chown={rng.choice(['0', 'root', '0:0', 'root:root', '1000', '1000:0', '$UNSET0'])}".replace(
+                    "$UNSET0", "0"
+                )
+            )
         if self.chance(0.12):
             flags.append(f"--chmod={rng.choice(['644', '0644', '755', 'u+x', 'u=rwX,go=rX'])}")
         if self.chance(0.08):
@@ -290,12 +319,17 @@ class _Maker:
         if source_stage.name is not None and self.chance(0.7):
             reference = rng.choice([source_stage.name, source_stage.name.lower(), source_stage.name.upper()])
         output = rng.choice(source_stage.outputs)
-        spelled = rng.choice([output, output, output[1:], output.rpartition("/")[0], output[:-1] + "*", f"{TOP}/o/*"])
+        spelled = rng.choice(
+            [output, output, output[1:], output.rpartition("/")[0], output[:-1] + "*", f"{TOP}/o/*"]
+        )
         if spelled == TOP:
             spelled = output
         if spelled == f"{TOP}/o/*" and not output.startswith(f"{TOP}/o/"):
             spelled = output
-        stage.outputs.append(destination + output.rpartition("/")[2]) if spelled in {output, output[1:]} else None
+        stage.outputs.append(destination + output.rpartition("/")[2]) if spelled in {
+            output,
+            output[1:],
+        } else None
         flags = self._flags() if self.chance(0.4) else []
         return " ".join(["COPY", f"--from={reference}", *flags, spelled, destination])
 
@@ -329,7 +363,7 @@ class _Maker:
         if len(targets) > 1:
             flags.remove(targets[1])
         if self.chance(0.08):
-            flags.append(f"--network={rng.choice(['none', 'default', 'host'])}")
+            flags.append(f"--network={rng.choice(['none', 'default', 'none'])}")
         form = rng.choices(["shell", "json", "heredoc", "script", "line"], [70, 10, 9, 5, 6])[0]
         head = " ".join(["RUN" if self.chance(0.9) else "run", *flags])
         match form:
@@ -357,10 +391,14 @@ class _Maker:
             part = f",source={taken}" if taken else ""
             return f"--mount=type=bind,from={str(source.name).lower()}{part},target=/mnt"
         if kind == "cache":
-            extra = rng.choice(["", ",id=x", ",id=y", ",sharing=locked", ",sharing=private", ",mode=0755", ",uid=0"])
+            extra = rng.choice(
+                ["", ",id=x", ",id=y", ",sharing=locked", ",sharing=private", ",mode=0755", ",uid=0"]
+            )
             if earlier and self.chance(0.15):
                 source = rng.choice(earlier)
-                extra += f",from={str(source.name).lower()},source={rng.choice(source.outputs).rpartition('/')[0]}"
+                extra += (
+                    f",from={str(source.name).lower()},source={rng.choice(source.outputs).rpartition('/')[0]}"
+                )
             return f"--mount=type=cache,target={rng.choice(['/cc', '/cc/', '/cd'])}{extra}"
         if kind == "tmpfs":
             return f"--mount=type=tmpfs,target=/tt{rng.choice(['', ',size=1m', ',size=1048576'])}"
@@ -372,7 +410,9 @@ class _Maker:
             for path, node in sorted(state.nodes.items())
             if path.startswith("ctx/") and (node.text is not None or node.is_folder) and " " not in path
         ]
-        taken = rng.choice(["o.txt", ""]) if named else rng.choice([rng.choice(files), "", ".", "/a.txt", "d"])
+        taken = (
+            rng.choice(["o.txt", ""]) if named else rng.choice([rng.choice(files), "", ".", "/a.txt", "d"])
+        )
         part = f",{rng.choice(['source', 'src'])}={taken}" if taken else ""
         mode = rng.choice(["", "", "", ",ro", ",rw", ",readonly=true"])
         return f"--mount={rng.choice(['type=bind,', ''])}{rng.choice(['target', 'dst', 'destination'])}=/mnt{part}{mode}{named}"
@@ -446,7 +486,12 @@ class _Maker:
         return tuple(made)
 
     def _edit(self, state: State, history: Sequence[State]) -> Edit | None:
-        makers = [(self._edit_tree, 45), (self._edit_text, 35), (self._edit_options, 12), (self._edit_ignore, 6)]
+        makers = [
+            (self._edit_tree, 45),
+            (self._edit_text, 35),
+            (self._edit_options, 12),
+            (self._edit_ignore, 6),
+        ]
         if len(history) > 1:
             makers.append((lambda _state: Edit("revert", after=self.rng.randrange(len(history))), 9))
         make = self.rng.choices([make for make, _ in makers], [weight for _, weight in makers])[0]
@@ -478,14 +523,18 @@ class _Maker:
                 return Edit("chmod", rng.choice(folders), mode=rng.choice([0o700, 0o755, 0o775]))
             case "add":
                 place = rng.choice([*folders, "ctx"])
-                return Edit("write", f"{place}/{rng.choice(['new.txt', 'new.md', 'z.py', '.n'])}", text=self.text())
+                return Edit(
+                    "write", f"{place}/{rng.choice(['new.txt', 'new.md', 'z.py', '.n'])}", text=self.text()
+                )
             case "remove":
                 return Edit("remove", path)
             case "remove-folder" if folders:
                 return Edit("remove", rng.choice(folders))
             case "rename":
                 place = rng.choice([path.rpartition("/")[0], *folders, "ctx"])
-                return Edit("rename", path, to=f"{place}/{rng.choice(['r.txt', 'r.md', path.rpartition('/')[2]])}")
+                return Edit(
+                    "rename", path, to=f"{place}/{rng.choice(['r.txt', 'r.md', path.rpartition('/')[2]])}"
+                )
             case "move-folder" if folders:
                 return Edit("rename", rng.choice(folders), to=f"{rng.choice(['ctx', *folders])}/moved")
             case "to-folder":
@@ -495,7 +544,11 @@ class _Maker:
             case "swap":
                 return Edit("swap", path, to=rng.choice(files))
             case "link":
-                return Edit("link", f"ctx/{rng.choice(['link', 'd/link', 'l2'])}", to=rng.choice(["a.txt", "d", "b.txt", "src"]))
+                return Edit(
+                    "link",
+                    f"ctx/{rng.choice(['link', 'd/link', 'l2'])}",
+                    to=rng.choice(["a.txt", "d", "b.txt", "src"]),
+                )
             case "stealth":
                 old = str(state.nodes[path].text)
                 return Edit("stealth", path, text=old[:-2] + "~\n") if len(old) > 4 else None
@@ -528,7 +581,9 @@ class _Maker:
         )[0]
         match kind:
             case "arg":
-                return Edit("arg", rng.choice(_ARGS[:2] + _ARGS[4:6]), text=rng.choice(["one", "two", "", "3"]))
+                return Edit(
+                    "arg", rng.choice(_ARGS[:2] + _ARGS[4:6]), text=rng.choice(["one", "two", "", "3"])
+                )
             case "no-arg" if options.args:
                 return Edit("no-arg", rng.choice(sorted(options.args)))
             case "host":
@@ -557,7 +612,22 @@ class _Maker:
         item = rng.choice(state.items)
         words = item.text.split(" ")
         kind = rng.choices(
-            ["comment", "blank", "delete", "move", "new", "value", "wrap", "indent", "blanks", "case", "again", "regen", "path", "flag"],
+            [
+                "comment",
+                "blank",
+                "delete",
+                "move",
+                "new",
+                "value",
+                "wrap",
+                "indent",
+                "blanks",
+                "case",
+                "again",
+                "regen",
+                "path",
+                "flag",
+            ],
             [6, 3, 5, 8, 10, 14, 6, 4, 5, 4, 4, 10, 8, 6],
         )[0]
         is_plain = "\n" not in item.text and "<<" not in item.text and not item.text.startswith("#")
@@ -575,13 +645,21 @@ class _Maker:
                 return Edit("move", item=item.number, after=rng.choice(state.items).number)
             case "new":
                 self.number += 1
-                return Edit("insert", item=self.number, after=item.number, text=self._instruction(state, stage))
+                return Edit(
+                    "insert", item=self.number, after=item.number, text=self._instruction(state, stage)
+                )
             case "wrap" if is_plain and len(words) > 2:
                 at = rng.randrange(1, len(words))
-                return Edit("item", item=item.number, text=" ".join(words[:at]) + " \\\n" + " ".join(words[at:]))
+                return Edit(
+                    "item", item=item.number, text=" ".join(words[:at]) + " \\\n" + " ".join(words[at:])
+                )
             case "indent" if is_plain and len(words) > 2:
                 at = rng.randrange(1, len(words))
-                return Edit("item", item=item.number, text=" ".join(words[:at]) + " \\\n# inside\n    " + " ".join(words[at:]))
+                return Edit(
+                    "item",
+                    item=item.number,
+                    text=" ".join(words[:at]) + " \\\n# inside\n    " + " ".join(words[at:]),
+                )
             case "blanks" if is_plain and len(words) > 1:
                 at = rng.randrange(1, len(words))
                 return Edit("item", item=item.number, text=" ".join(words[:at]) + "  " + " ".join(words[at:]))
@@ -594,10 +672,16 @@ class _Maker:
                 return Edit("item", item=item.number, text=self._instruction(state, stage))
             case "value" if "=" in item.text and item.text.upper().startswith(("ENV", "ARG")):
                 name, _, _rest = item.text.partition("=")
-                return Edit("item", item=item.number, text=f"{name}={rng.choice(['1', '2', 'changed', '$B'])}")
-            case "path" if item.text.upper().startswith("COPY") and "--from" not in item.text and "<<" not in item.text:
+                return Edit(
+                    "item", item=item.number, text=f"{name}={rng.choice(['1', '2', 'changed', '$B'])}"
+                )
+            case "path" if (
+                item.text.upper().startswith("COPY") and "--from" not in item.text and "<<" not in item.text
+            ):
                 sources = self._context_sources(state)
-                return Edit("item", item=item.number, text=" ".join(["COPY", *sources, self._destination(stage)]))
+                return Edit(
+                    "item", item=item.number, text=" ".join(["COPY", *sources, self._destination(stage)])
+                )
             case "flag" if item.text.upper().startswith("COPY "):
                 return Edit("item", item=item.number, text=" ".join(["COPY", *self._flags(), *words[1:]]))
         envs = [one for one in state.items if one.text.startswith("ENV ") and "=" in one.text]

@@ -6,6 +6,7 @@ What is asked is the product's own code, put together as the session does it. Wh
 from __future__ import annotations
 
 import ast
+import json
 import os
 import posixpath
 import secrets
@@ -255,7 +256,10 @@ class _Run:
             self.report.counts["refused"] += 1
             if outcome.error_kind not in {"dockerfile", "other"}:
                 self._find(
-                    "refusal", number, 0, f"{model.rendered or model.message} / {outcome.error_kind} {outcome.error}"
+                    "refusal",
+                    number,
+                    0,
+                    f"{model.rendered or model.message} / {outcome.error_kind} {outcome.error}",
                 )
             return
         tree = workspace.tree(model)
@@ -313,13 +317,16 @@ class _Run:
         graph, counts = model.graph, self.report.counts
         expected_failure = next((a.missing for a in prediction.answers if a.missing is not None), None)
         if outcome.status == "ok" and expected_failure is not None:
-            self._find("missing", number, 0, f"{expected_failure} was called missing, and the build went well")
+            self._find(
+                "missing", number, 0, f"{expected_failure} was called missing, and the build went well"
+            )
         if outcome.status != "ok":
             counts["failed builds"] += 1
-            if outcome.error_kind == "source" and expected_failure is None and "stage" not in str(outcome.error):
-                counts["unforeseen missing"] += 1
+            self._unforeseen(number, model, prediction, outcome, seen)
             if outcome.error_kind not in {"source", "step"}:
-                self._find("failure", number, outcome.error_line or 0, f"{outcome.error_kind}: {outcome.error}")
+                self._find(
+                    "failure", number, outcome.error_line or 0, f"{outcome.error_kind}: {outcome.error}"
+                )
         predicted_first = actual_first = None
         is_open = False
         forgive_loss, self.is_lost = self.is_lost, False
@@ -335,7 +342,9 @@ class _Run:
                 line, text = step.span.first, f"{step.instruction.text.splitlines()[0]} ({_why(answer)})"
                 if found == "unseen":
                     if outcome.status == "ok" and hit != "yes":
-                        self._find("unmatched", number, line, f"{text}: predicted {hit}, and nothing was seen")
+                        self._find(
+                            "unmatched", number, line, f"{text}: predicted {hit}, and nothing was seen"
+                        )
                     continue
                 counts["steps"] += 1
                 counts[f"{hit}->{found}"] += 1
@@ -365,6 +374,23 @@ class _Run:
                     actual_first = min(actual_first or line, line)
         if not is_open and not forgive_loss and outcome.status == "ok":
             counts["earliest right" if predicted_first == actual_first else "earliest wrong"] += 1
+
+    def _unforeseen(
+        self, number: int, model: Model, prediction: Prediction, outcome: BuildOutcome, seen: Seen
+    ) -> None:
+        """Check that a step that failed for want of a context path was known to fail."""
+        if outcome.error_kind != "source":
+            return
+        for vertex in model.graph.vertices:
+            taken = [entry for entry in vertex.inputs if entry.by_content]
+            if (
+                seen.vertices.get(vertex.number) == "failed"
+                and prediction.answers[vertex.number].missing is None
+                and taken
+                and all(isinstance(entry.producer, FromContext) for entry in taken)
+            ):
+                line = model.graph.steps[vertex.step].span.first
+                self._find("missing", number, line, f"not foreseen: {outcome.error}")
 
     def _reason(self, graph: BuildGraph, prediction: Prediction, vertex: int) -> str:
         """Name the rule by which a step may be called unknown; see section 14 of the model."""
@@ -420,7 +446,9 @@ class _Run:
 
 
 def _edit_words(edit: Edit) -> str:
-    return " ".join(str(part) for part in (edit.kind, edit.path, edit.to, edit.text[:40], edit.item or "") if part)
+    return " ".join(
+        str(part) for part in (edit.kind, edit.path, edit.to, edit.text[:40], edit.item or "") if part
+    )
 
 
 def _why(answer: Answer) -> str:
@@ -430,7 +458,8 @@ def _why(answer: Answer) -> str:
 def _has_twin(graph: BuildGraph, prediction: Prediction, vertex: int) -> bool:
     """Tell whether another step of the same build has the same operation, so that the two can be one."""
     return any(
-        other.number != vertex and prediction.answers[other.number].operation == prediction.answers[vertex].operation
+        other.number != vertex
+        and prediction.answers[other.number].operation == prediction.answers[vertex].operation
         for other in graph.vertices
     )
 
@@ -462,22 +491,39 @@ def definition_differences(graph: BuildGraph, step: Step, facts: OpFacts) -> lis
             for m in facts.mounts
             if m.kind in {"bind", "cache", "tmpfs"} and m.target not in {"/", "/dev/pipes/"}
         ]
-        found.append(("mounts", sorted(mounts), sorted(theirs)))
+        found.append(("mounts", mounts, theirs))
+        secrets_of = [(covered[0], covered[1]) for kind, covered in ours if kind == "secret" and covered[1]]
+        theirs = [(_secret_name(m.options), m.target) for m in facts.mounts if m.kind == "secret"]
+        found.append(("secrets", secrets_of, theirs))
+        given = {
+            m.input
+            for m in facts.mounts
+            if m.input and m.target != "/dev/pipes/" and not (m.kind == "cache" and m.selector == "/cache")
+        }
+        found.append(("inputs", len(graph.vertices[step.vertex].inputs), len(given)))
     elif operation.kind == "mkdir":
         (action,) = facts.actions
         found.append(("path", parts["path"], action.target))
-        found.append(("owner", parts["owner"], action.owner))
+        found.append(("owner", _owner_text(ast.literal_eval(parts["owner"])), action.owner))
     elif operation.kind == "copy":
         destination, owner, mode, _excludes = ast.literal_eval(parts["destination"])
         actions = [action for action in facts.actions if action.kind == "copy"]
         names = [_engine_name(one.source) for one in actions]
         ours_names = [_our_name(line) for line in parts["files"].splitlines()]
         found.append(("sources", [one for one in ours_names if one], names))
+        inline = sum(line.startswith("inline ") for line in parts["files"].splitlines())
+        found.append(("inputs", len(graph.vertices[step.vertex].inputs), len(facts.inputs) - inline))
         for action in actions:
             found.append(("destination", destination, action.target))
             found.append(("owner", _owner_text(owner), action.owner))
             found.append(("mode", _mode_text(mode), action.mode))
-    return [f"{name}: ours {ours!r}, the engine's {theirs!r}" for name, ours, theirs in found if ours != theirs]
+    return [
+        f"{name}: ours {ours!r}, the engine's {theirs!r}" for name, ours, theirs in found if ours != theirs
+    ]
+
+
+def _secret_name(options: tuple[tuple[str, str], ...]) -> str:
+    return str(json.loads(dict(options)["secretOpt"])["ID"])
 
 
 def _engine_name(source: str) -> str:

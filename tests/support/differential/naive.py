@@ -34,7 +34,9 @@ class LinearChain:
                 for taken in entry.taken
             ]
             line = (step.instruction.text, " ".join(content))
-            is_same = is_same and before is not None and len(lines) < len(before) and before[len(lines)] == line
+            is_same = (
+                is_same and before is not None and len(lines) < len(before) and before[len(lines)] == line
+            )
             lines.append(line)
             answers.append(Answer(Result("yes") if is_same else MISS, ""))
         self._lines = lines

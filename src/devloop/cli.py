@@ -371,7 +371,18 @@ def stats(
 
 
 @app.command(help="Print every setting with its default, as a devloop.toml.")
-def config() -> None:
+def config(
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of devloop.toml instead, for editors.")
+    ] = False,
+) -> None:
+    if as_schema:
+        from json import dumps
+
+        from devloop.config import schema
+
+        sys.stdout.write(dumps(schema(), indent=2) + "\n")
+        return
     from devloop.defaults import default_config
 
     sys.stdout.write(default_config())

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from devloop.defaults import explanations
 from devloop.errors import DevloopError
 from devloop.project.settings import Settings
 
@@ -26,9 +27,11 @@ def find_config(folder: Path) -> Path | None:
     if own.is_file():
         return own
     project = folder / "pyproject.toml"
-    if project.is_file() and b"tool.devloop" in project.read_bytes():
-        return project
-    return None
+    try:
+        is_ours = project.is_file() and b"tool.devloop" in project.read_bytes()
+    except OSError:
+        return None
+    return project if is_ours else None
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -43,7 +46,8 @@ def load_config(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigProblem(f"{path.name} is not valid TOML: {error}") from error
     if path.name == "pyproject.toml":
-        found = found.get("tool", {}).get("devloop", {})
+        tools = found.get("tool", {})
+        found = tools.get("devloop", {}) if isinstance(tools, dict) else {}
         if not isinstance(found, dict):
             raise ConfigProblem("tool.devloop in pyproject.toml is not a table")
     return check_config(found, path.name)
@@ -57,7 +61,8 @@ def check_config(found: Mapping[str, Any], file: str) -> dict[str, Any]:
     for key in found:
         if key not in known:
             raise ConfigProblem(f"{file}: unknown key {key!r}", hint=_nearest(key, known))
-    checked = with_config(ConfigDict(extra="forbid"))(Settings)
+    # A port or the value of a variable is naturally written as a number.
+    checked = with_config(ConfigDict(extra="forbid", coerce_numbers_to_str=True))(Settings)
     try:
         settings = TypeAdapter(checked).validate_python(dict(found), strict=False)
     except ValidationError as error:
@@ -95,9 +100,12 @@ def schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     found: dict[str, Any] = TypeAdapter(Settings).json_schema()
+    for key, why in explanations().items():
+        found["properties"][key]["description"] = why
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **found,
         "title": "devloop.toml",
+        "description": "Settings of devloop: in devloop.toml, or in [tool.devloop] of a pyproject.toml.",
         "additionalProperties": False,
     }

@@ -95,9 +95,9 @@ def default_config() -> str:
     return "\n".join(lines + tables) + "\n"
 
 
-def known_keys() -> tuple[str, ...]:
-    """Return the keys that the text explains, in its order."""
-    return tuple(key for _, keys in _SECTIONS for key, _ in keys)
+def explanations() -> dict[str, str]:
+    """Return what each key is for, in the order of the text."""
+    return {key: why for _, keys in _SECTIONS for key, why in keys}
 
 
 def _default(key: str) -> object:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from devloop.cache.predict import Observed, operation_key
 from devloop.dockerfile.stages import BuildGraph, Step
 from devloop.engine.base import BuildOutcome, BuildRequest, OpFacts, StepOutcome
+from devloop.engine.progress import step_name
 from devloop.engine.provenance import ExpectedStep, match_by_name
 from devloop.project.discover import Location
 from devloop.project.settings import Settings
@@ -64,14 +65,9 @@ def match_outcome(graph: BuildGraph, outcome: BuildOutcome) -> Seen:
     """Find the outcome of every step of the graph."""
     found: dict[int, StepOutcome] = {}
     merges: dict[int, StepOutcome] = {}
-    unplaced = [one for one in outcome.steps if one.lines]
-    if unplaced:
-        for step in graph.steps:
-            if step.vertex is None:
-                continue
-            for one in _at_step(graph, step, unplaced):
-                (merges if one.link else found).setdefault(step.number, one)
-    else:
+    placed = [one for one in outcome.steps if one.lines]
+    if not outcome.has_provenance:
+        # Of a failed build the engine tells the lines of the failed step alone.
         counted = [step for step in graph.steps if step.vertex is not None]
         expected = [
             ExpectedStep(
@@ -83,8 +79,17 @@ def match_outcome(graph: BuildGraph, outcome: BuildOutcome) -> Seen:
             )
             for step in counted
         ]
-        for position, one in match_by_name(outcome.vertices, expected).items():
+        links = {vertex.digest for vertex in outcome.vertices if _is_link(vertex.name)}
+        copies = [vertex for vertex in outcome.vertices if vertex.digest not in links]
+        for position, one in match_by_name(copies, expected).items():
             found[counted[position].number] = one
+        joins = [vertex for vertex in outcome.vertices if vertex.digest in links]
+        for position, one in match_by_name(joins, expected).items():
+            merges[counted[position].number] = one
+    for step in graph.steps:
+        if step.vertex is not None:
+            for one in _at_step(graph, step, placed):
+                (merges if one.link else found).setdefault(step.number, one)
     observed: dict[int, Observed] = {}
     for step in graph.steps:
         if step.vertex is None:
@@ -96,6 +101,12 @@ def match_outcome(graph: BuildGraph, outcome: BuildOutcome) -> Seen:
             if merge is not None:
                 observed[step.last_vertex] = _OBSERVED[merge.status]
     return Seen(found, observed)
+
+
+def _is_link(name: str) -> bool:
+    """Tell whether a vertex joins a linked copy with its base; it bears the copy's number."""
+    parsed = step_name(name)
+    return parsed is not None and parsed.link
 
 
 def _at_step(graph: BuildGraph, step: Step, outcomes: Sequence[StepOutcome]) -> list[StepOutcome]:

@@ -329,7 +329,7 @@ class _Run:
                 )
         predicted_first = actual_first = None
         is_open = False
-        forgive_loss, self.is_lost = self.is_lost, False
+        forgive_loss = self.is_lost
         for step in graph.steps:
             if step.vertex is None:
                 continue
@@ -386,6 +386,8 @@ class _Run:
             if (
                 seen.vertices.get(vertex.number) == "failed"
                 and prediction.answers[vertex.number].missing is None
+                # The folder that a wildcard stands in is only looked for when the step runs.
+                and not str(outcome.error).startswith("lstat ")
                 and taken
                 and all(isinstance(entry.producer, FromContext) for entry in taken)
             ):

@@ -41,6 +41,16 @@ INSTALL = "RUN cp packages.txt installed.txt"
 
 
 @pytest.fixture
+def watch(watch: Watch) -> Watch:
+    """Sessions that rebuild for every change: syncs have tests of their own."""
+
+    def start(project: Path, *options: str, command: str = "watch") -> Session:
+        return watch(project, *(["--no-sync"] if command == "watch" else []), *options, command=command)
+
+    return start
+
+
+@pytest.fixture
 def project(tmp_path: Path, unique_name: str) -> Path:
     """A service of five steps that builds in a second: httpd on one page."""
     folder = tmp_path / "project"

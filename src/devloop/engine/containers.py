@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.engine.endpoint import Engine, unavailable
-from devloop.engine.health import Health, free_port, wait_healthy
+from devloop.engine.health import Health, any_free_port, free_port, wait_healthy
 from devloop.engine.images import image_facts
 from devloop.engine.logs import LogStream, read_log
 from devloop.engine.runspec import LABEL_NAME, LABEL_PROJECT, choose_ports, create_body, leaves_a_port_open
@@ -147,6 +147,12 @@ class Containers:
             raise DevloopError(f"there is no image {spec.image} to run", hint="Build it first.")
         is_free = (lambda port, host: free_port(port, host) is not None) if guess else (lambda *_: False)
         ports = choose_ports(spec, image.exposed, kept, is_free=is_free)
+        if guess:
+            # A port of the engine's choice would be another one after each start of the same container.
+            ports = tuple(
+                replace(one, host_port=any_free_port(one.host_ip)) if one.host_port is None else one
+                for one in ports
+            )
         body = create_body(spec, ports, healthcheck=image.healthcheck, environ=self._environ)
         with self._talking():
             create: Callable[[dict[str, Any], str], dict[str, Any]] = self.client.create_container_from_config

@@ -191,3 +191,14 @@ def free_port(preferred: int, host: str = "127.0.0.1") -> int | None:
         except OSError:
             return None
     return preferred
+
+
+def any_free_port(host: str = "127.0.0.1") -> int | None:
+    """Return a port that nothing here has at `host` right now; None where there is no such address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])

@@ -4,10 +4,11 @@ Libraries that take long to load are imported by the command that needs them: `d
 instant.
 """
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from devloop.loop.driver import Session
     from devloop.plan.model import Plan
     from devloop.project.discover import Location
-    from devloop.project.memory import Memory
+    from devloop.project.workspace import Workspace
     from devloop.ui.plantext import LayerRow
 
 EXIT_ERROR = 1
@@ -44,7 +45,7 @@ app = typer.Typer(
 # Options that several commands share -----------------------------------------------------------------------
 
 FolderArgument = Annotated[
-    Path, typer.Argument(metavar="[PATH]", help="Folder with a Dockerfile, or the Dockerfile itself.")
+    Path, typer.Argument(metavar="PATH", help="Folder with a Dockerfile, or the Dockerfile itself.")
 ]
 FileOption = Annotated[
     str | None, typer.Option("--file", "-f", help="The Dockerfile, if not PATH/Dockerfile.")
@@ -140,6 +141,7 @@ def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings,
 
 
 @app.command(
+    short_help="Build, run, and update the container on every save.",
     help="Build, run and watch: bring the container up to date on every save.",
     epilog="Settings can stand in devloop.toml under the same names; see `devloop config`.",
 )
@@ -204,7 +206,10 @@ def watch(  # noqa: PLR0917 - typer calls it by name
     raise typer.Exit(session)
 
 
-@app.command(help="Build once, record what every step took, and account for each step that ran.")
+@app.command(
+    short_help="Build once and account for each step that ran.",
+    help="Build once, record what every step took, and account for each step that ran.",
+)
 def build(  # noqa: PLR0917 - typer calls it by name
     path: FolderArgument = Path(),
     file: FileOption = None,
@@ -269,14 +274,15 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
 
 
 @app.command(
+    short_help="What an edit would run again and cost, without an engine.",
     help=(
         "Say what an edit of these paths would run again and what it would cost, without an engine."
         " Without paths: what has changed since the last recorded build."
-    )
+    ),
 )
 def plan(  # noqa: PLR0917 - typer calls it by name
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATHS]...", help="Files or folders that would be edited.")
+        list[Path] | None, typer.Argument(metavar="PATHS", help="Files or folders that would be edited.")
     ] = None,
     project: Annotated[
         Path, typer.Option("--project", "-C", help="The project's folder, if not this one.")
@@ -288,8 +294,14 @@ def plan(  # noqa: PLR0917 - typer calls it by name
     build_context: BuildContextOption = None,
     platform: PlatformOption = None,
     network: NetworkOption = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="REV", help="What has changed since a git revision.")
+    ] = None,
+    staged: Annotated[bool, typer.Option("--staged", help="What is staged: the price of a commit.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.plan/1.")] = False,
 ) -> None:
+    if (since is not None) + staged + bool(paths) > 1:
+        raise typer.BadParameter("give paths, --since or --staged, one of them")
     flags = _given(
         file=file,
         context=context,
@@ -299,19 +311,40 @@ def plan(  # noqa: PLR0917 - typer calls it by name
         platform=platform,
         network=network,
     )
-    from devloop.planning import plan_edits, plan_work_tree
+    from devloop.planning import plan_dockerfile, plan_edits, plan_revision, plan_work_tree
 
     folder = _folder_of(project, paths)
     location, settings, _ = _project(folder, flags)
-    memory = _memory(location)
-    try:
-        if paths:
-            found = plan_edits(location, settings, memory, paths, os.environ)
+    with _workspace(location, settings) as workspace:
+        usual = _usual_project(folder, flags, workspace)
+        if usual is not None:
+            with _workspace(*usual) as before:
+                found = plan_dockerfile(before, location.dockerfile, paths or ())
+        elif paths:
+            found = plan_edits(workspace, paths)
+        elif since is not None or staged:
+            found = plan_revision(workspace, since)
         else:
-            found = plan_work_tree(location, settings, memory, os.environ)
-    finally:
-        memory.close()
+            found = plan_work_tree(workspace)
     _print_plan(found, as_json=json)
+
+
+def _usual_project(
+    folder: Path, flags: Mapping[str, Any], workspace: "Workspace"
+) -> "tuple[Location, Settings] | None":
+    """Return the project whose Dockerfile another text is tried for.
+
+    `--file` names a text to try, unless it is what is built here anyway or the only Dockerfile there is.
+    """
+    from devloop.project.discover import ProjectNotFound
+
+    if flags.get("file") is None or workspace.memory.baseline() is not None:
+        return None
+    try:
+        usual, settings, _ = _project(folder, {**flags, "file": None})
+    except ProjectNotFound:
+        return None
+    return None if usual.dockerfile == workspace.location.dockerfile else (usual, settings)
 
 
 def _folder_of(project: Path, paths: Sequence[Path] | None) -> Path:
@@ -324,7 +357,10 @@ def _folder_of(project: Path, paths: Sequence[Path] | None) -> Path:
     return project
 
 
-@app.command(help="Show the steps of the target: what feeds each, what it costs, which are expensive.")
+@app.command(
+    short_help="Show the steps with what feeds them and what they cost.",
+    help="Show the steps of the target: what feeds each, what it costs, which are expensive.",
+)
 def layers(  # noqa: PLR0917 - typer calls it by name
     path: FolderArgument = Path(),
     file: FileOption = None,
@@ -346,31 +382,31 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     from devloop.ui.plantext import layers_lines
 
     location, settings, _ = _project(path, flags)
-    memory = _memory(location)
-    try:
-        rows: Sequence[LayerRow] = layer_rows(location, settings, memory, os.environ)
-    finally:
-        memory.close()
+    with _workspace(location, settings) as workspace:
+        rows: Sequence[LayerRow] = layer_rows(workspace)
     _print_lines(lambda style: layers_lines(rows, style.width, **style.options))
 
 
-@app.command(help="Show what devloop remembers: predictions that the engine contradicted.")
+@app.command(
+    short_help="Show the last builds, or contradicted predictions.",
+    help="Show what devloop remembers: the last builds, or the predictions that the engine contradicted.",
+)
 def stats(
     path: FolderArgument = Path(),
     misses: Annotated[bool, typer.Option("--misses", help="List contradicted predictions.")] = False,
 ) -> None:
     from devloop.planning import builds_lines, misses_lines
 
-    location, _, _ = _project(path, {})
-    memory = _memory(location)
-    try:
-        lines = misses_lines(memory) if misses else builds_lines(memory)
-    finally:
-        memory.close()
+    location, settings, _ = _project(path, {})
+    with _workspace(location, settings) as workspace:
+        lines = misses_lines(workspace.memory) if misses else builds_lines(workspace.memory)
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-@app.command(help="Print every setting with its default, as a devloop.toml.")
+@app.command(
+    short_help="Print every setting with its default.",
+    help="Print every setting with its default, as a devloop.toml.",
+)
 def config(
     as_schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of devloop.toml instead, for editors.")
@@ -400,10 +436,17 @@ def _main(
 # Printing ---------------------------------------------------------------------------------------------------
 
 
-def _memory(location: "Location") -> "Memory":
+@contextlib.contextmanager
+def _workspace(location: "Location", settings: Settings) -> "Iterator[Workspace]":
+    """Open a project with what is remembered of it, for a command that needs no engine."""
     from devloop.project.memory import Memory
+    from devloop.project.workspace import Workspace
 
-    return Memory(location)
+    memory = Memory(location)
+    try:
+        yield Workspace.remembered(location, settings, memory, os.environ)
+    finally:
+        memory.close()
 
 
 class _Style:

@@ -3,17 +3,23 @@
 import os
 import secrets
 import time
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from devloop.cache.predict import learn
+from devloop.cache.baseline import describe
+from devloop.cache.predict import Observed, learn
 from devloop.cache.records import Records
+from devloop.context.snapshot import Entry, Snapshot
 from devloop.cost.estimate import format_seconds
 from devloop.dockerfile.stages import MAIN_CONTEXT, Taken
 from devloop.errors import DevloopError
-from devloop.paths import ContextPath
-from devloop.plan.model import PathChange, Plan
+from devloop.paths import ContextPath, context_path
+from devloop.plan.model import ChangeKind, PathChange, Plan
+from devloop.plan.restart import reloads_itself
+from devloop.plan.sync import prove_sync
 from devloop.project.discover import Location, shown
 from devloop.project.memory import Memory
 from devloop.project.planner import Question, answer, describe_feeds, price_steps
@@ -22,86 +28,205 @@ from devloop.project.settings import Settings
 from devloop.project.workspace import Given, Workspace
 from devloop.ui.plantext import LayerRow
 
+if TYPE_CHECKING:
+    from devloop.project.revisions import Repository
+
 
 class NotPlannable(DevloopError):  # noqa: N818 - it names what the user will read
     """The Dockerfile or an ignore file has an error; the message holds its place."""
 
 
 def _read(workspace: Workspace) -> Model:
-    model = workspace.read()
+    return _model_or_raise(workspace.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Hypothetical edits of one model: by context, what each path becomes, and what no build sees."""
+
+    changes: Mapping[str, tuple[PathChange, ...]]
+    unread: tuple[str, ...]
+
+    def paths(self) -> Mapping[str, tuple[ContextPath, ...]]:
+        """Return the edited paths of each context."""
+        return {name: tuple(ContextPath(one.path) for one in found) for name, found in self.changes.items()}
+
+
+def plan_edits(workspace: Workspace, paths: Sequence[Path]) -> Plan:
+    """Plan an edit of these paths on top of the tree as it stands, as if that had been built.
+
+    Nothing is hashed: an edit changes what reads the path, whatever its bytes become.
+    """
+    model = _read(workspace)
+    named = [(path, None) for path in paths]
+    return _hypothetical(workspace, model, model, _edits(model, named))
+
+
+def plan_dockerfile(workspace: Workspace, new: Path, paths: Sequence[Path]) -> Plan:
+    """Plan another text of the Dockerfile against the present one, with or without edits of paths."""
+    before = _read(workspace)
+    after = _model_or_raise(workspace.read(source=new.read_bytes(), shown_as=str(new)))
+    return _hypothetical(workspace, before, after, _edits(after, [(path, None) for path in paths]))
+
+
+def plan_revision(workspace: Workspace, revision: str | None) -> Plan:
+    """Plan what has changed since a git revision; None means what is staged, compared with HEAD.
+
+    Raises DevloopError where git does not know the revision or there is no repository.
+    """
+    from devloop.project.revisions import Repository
+
+    location = workspace.location
+    repository = Repository.of(location, workspace.environ)
+    source = repository.show(location.dockerfile, revision or "HEAD")
+    after_source = None if revision is not None else repository.show(location.dockerfile, "")
+    after = _model_or_raise(workspace.read(source=after_source))
+    before = after
+    if source is not None:
+        before = _model_or_raise(
+            workspace.read(source=source, ignore_source=_ignore_at(repository, location, revision or "HEAD"))
+        )
+    changed = [(path, kind) for path, kind in repository.changes(revision)]
+    return _hypothetical(workspace, before, after, _edits(after, changed, says_outside=False))
+
+
+def _ignore_at(repository: "Repository", location: Location, revision: str) -> bytes:
+    for candidate in location.ignore_candidates():
+        found = repository.show(candidate, revision)
+        if found is not None:
+            return found
+    return b""
+
+
+def _model_or_raise(model: Model | ReadingProblem) -> Model:
     if isinstance(model, ReadingProblem):
         raise NotPlannable(model.rendered or model.message, hint=model.hint or None)
     return model
 
 
-def plan_edits(
-    location: Location,
-    settings: Settings,
-    memory: Memory,
-    paths: Sequence[Path],
-    environ: Mapping[str, str],
-) -> Plan:
-    """Plan an edit of these paths on top of the tree as it stands, as if that had been built.
-
-    Nothing is hashed: an edit changes what reads the path, whatever its bytes become.
-    """
-    workspace = Workspace.remembered(location, settings, memory, environ)
-    model = _read(workspace)
-    edited: dict[str, list[ContextPath]] = {}
-    changes: dict[str, list[PathChange]] = {}
-    unread: list[str] = []
-    for path in paths:
-        for name, inside, change in _edits_of(model, path, unread):
-            edited.setdefault(name, []).append(inside)
-            changes.setdefault(name, []).append(change)
-    as_it_is = HypotheticalTree({}, _link_follower(model))
-    as_edited = HypotheticalTree({name: tuple(found) for name, found in edited.items()}, as_it_is.resolve)
+def _hypothetical(workspace: Workspace, before: Model, after: Model, edits: Edits) -> Plan:
+    """Plan the second model with edits, as if the first one had just been built without them."""
+    as_it_is = HypotheticalTree({}, _link_follower(before))
+    as_edited = HypotheticalTree(edits.paths(), _link_follower(after))
     records = Records()
-    everything_ran = dict.fromkeys(range(len(model.graph.vertices)), "ran")
-    learn(model.graph, as_it_is, records, everything_ran, lambda: secrets.token_hex(4))  # type: ignore[arg-type]  # one of its words
-    from devloop.cache.baseline import describe
-
-    baseline = describe(model.graph, as_it_is)
+    everything_ran: dict[int, Observed] = dict.fromkeys(range(len(before.graph.vertices)), "ran")
+    learn(before.graph, as_it_is, records, everything_ran, lambda: secrets.token_hex(4))
+    baseline = describe(before.graph, as_it_is)
+    proof = None
+    if before.graph == after.graph and workspace.settings.sync:
+        snapshots = _sketch(after, edits)
+        proof = prove_sync(after.graph, *snapshots, edits.changes)
     question = Question(
-        model=model,
+        model=after,
         contents=as_edited,
         records=records,
         baseline=baseline,
-        changes=tuple(sorted((one for found in changes.values() for one in found), key=lambda c: c.path)),
-        changes_of=changes_reader(changes, {}),
-        unread=tuple(unread),
+        changes=tuple(
+            sorted((one for found in edits.changes.values() for one in found), key=lambda one: one.path)
+        ),
+        changes_of=changes_reader(edits.changes, {}),
+        unread=edits.unread,
         deployed=baseline.fingerprint,
+        dockerfile_changed=before.dockerfile.source != after.dockerfile.source,
+        sync=proof,
+        reloader=_reloader(after, edits, workspace.settings),
     )
-    return answer(question, replace(settings, no_cache=False), memory.history).plan
+    return answer(question, replace(workspace.settings, no_cache=False), workspace.memory.history).plan
 
 
-def _edits_of(model: Model, path: Path, unread: list[str]) -> list[tuple[str, ContextPath, PathChange]]:
-    """Return the context paths that an edit of `path` touches; what no build sees goes to `unread`."""
+def _reloader(model: Model, edits: Edits, settings: Settings) -> str | None:
+    """Name what takes up the edits by itself, as far as the Dockerfile tells."""
+    if settings.restart == "none":
+        return "restart = none"
+    if settings.restart != "auto":
+        return None
+    configuration = dict(model.graph.configuration)
+    words: list[str] = []
+    for part in ("entrypoint", "cmd"):
+        if part in configuration:
+            words += [str(word) for word in literal_eval(configuration[part])]
+    paths = [one.path for found in edits.changes.values() for one in found]
+    return reloads_itself(settings.command or words, paths, dict(settings.env_values()))
+
+
+def _sketch(model: Model, edits: Edits) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
+    """Draw the contexts with nothing but the edited paths and the links on the way to what is copied."""
+    before: dict[str, Snapshot] = {}
+    after: dict[str, Snapshot] = {}
+    for name, context in model.contexts.items():
+        old: dict[str, Entry] = {}
+        for source in (path for taken in model.graph.taken_from(name) for path in taken.sources):
+            old.update(_links_to(context.root, source))
+        new = dict(old)
+        for change in edits.changes.get(name, ()):
+            kind = _kind_on_disk(context.root / change.path)
+            if change.kind != "added":
+                old[change.path] = Entry(kind, 0o644, "" if kind == "directory" else "before", 0)
+            if change.kind != "removed":
+                new[change.path] = Entry(kind, 0o644, "" if kind == "directory" else "after", 0)
+        before[name], after[name] = Snapshot.of(old), Snapshot.of(new)
+    return before, after
+
+
+def _kind_on_disk(path: Path) -> Literal["file", "directory", "link"]:
+    if path.is_symlink():
+        return "link"
+    return "directory" if path.is_dir() else "file"
+
+
+def _links_to(root: Path, source: str) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    at = root
+    for part in context_path(source).split("/"):
+        at /= part
+        if at.is_symlink():
+            found[str(at.relative_to(root))] = Entry("link", 0o777, str(at.readlink()), 0)
+    return found
+
+
+def _edits(
+    model: Model, named: Sequence[tuple[Path, ChangeKind | None]], *, says_outside: bool = True
+) -> Edits:
+    """Sort edited paths into the contexts of a model."""
+    changes: dict[str, list[PathChange]] = {}
+    unread: list[str] = []
+    for path, kind in named:
+        for name, change in _edits_of(model, path, kind, unread, says_outside=says_outside):
+            changes.setdefault(name, []).append(change)
+    return Edits({name: tuple(found) for name, found in changes.items()}, tuple(dict.fromkeys(unread)))
+
+
+def _edits_of(
+    model: Model, path: Path, kind: ChangeKind | None, unread: list[str], *, says_outside: bool
+) -> list[tuple[str, PathChange]]:
+    """Return what an edit of `path` changes in each context; what no build sees goes to `unread`."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links must stay as they are named
     # The folder may be reached through a link, while contexts are known by their real place.
     real = absolute.parent.resolve() / absolute.name
     location = model.location
     if real == location.dockerfile and not _is_visible(model, real):
-        unread.append(
-            f"{location.shown_dockerfile} itself is read: what an edit of it does depends on the new text"
-        )
+        if kind is None:
+            unread.append(
+                f"what an edit of {location.shown_dockerfile} does depends on the new text:"
+                " name it with --file, or save it and plan without paths"
+            )
         return []
-    found = []
+    found: list[tuple[str, PathChange]] = []
+    is_inside = False
     for name, context in model.contexts.items():
-        try:
-            inside = real.relative_to(context.root)
-        except ValueError:
+        if not real.is_relative_to(context.root):
             continue
+        is_inside = True
         for one in _files_below(real):
-            relative = ContextPath(str(one.relative_to(context.root)) if one != real else str(inside))
-            relative = ContextPath("" if relative == "." else relative)
+            relative = str(one.relative_to(context.root))
+            relative = "" if relative == "." else relative
             decided = context.rules.deciding(relative) if context.rules.excludes(relative) else None
             if decided is not None:
                 unread.append(f"{relative} is ignored by {_ignore_name(model)}:{decided[0]} ({decided[1]})")
                 continue
-            kind = "modified" if os.path.lexists(one) else "added"
-            found.append((name, relative, PathChange(relative, kind)))  # type: ignore[arg-type]  # one of its words
-    if not found and not unread:
+            became: ChangeKind = kind or ("modified" if os.path.lexists(one) else "added")
+            found.append((name, PathChange(relative, became)))
+    if not is_inside and says_outside:
         unread.append(f"{shown(real, location.folder)} is outside of the build context")
     return found
 
@@ -159,11 +284,9 @@ def _real_source(root: Path, source: str) -> str:
         return source
 
 
-def plan_work_tree(
-    location: Location, settings: Settings, memory: Memory, environ: Mapping[str, str]
-) -> Plan:
+def plan_work_tree(workspace: Workspace) -> Plan:
     """Plan a build of the tree as it stands, against everything that is known to be cached."""
-    workspace = Workspace.remembered(location, settings, memory, environ)
+    memory = workspace.memory
     model = _read(workspace)
     tree = workspace.tree(model)
     baseline = memory.baseline()
@@ -181,13 +304,15 @@ def plan_work_tree(
     return answered.plan
 
 
-def layer_rows(
-    location: Location, settings: Settings, memory: Memory, environ: Mapping[str, str]
-) -> list[LayerRow]:
+def layer_rows(workspace: Workspace) -> list[LayerRow]:
     """Describe every step of the target."""
-    workspace = Workspace.remembered(location, settings, memory, environ)
     model = _read(workspace)
-    costs = price_steps(model.graph, memory.history, location.identity, warn_seconds=settings.warn_seconds)
+    costs = price_steps(
+        model.graph,
+        workspace.memory.history,
+        workspace.location.identity,
+        warn_seconds=workspace.settings.warn_seconds,
+    )
     rows = []
     for step in model.graph.steps:
         cost = costs[step.number]

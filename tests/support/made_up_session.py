@@ -158,7 +158,7 @@ def nothing_plan() -> Plan:
         0.0,
         "none",
         "the content is what was built last",
-        ignored=("README.md",),
+        ignored=("README.md is ignored by .dockerignore:7 (*.md)",),
     )
 
 

@@ -220,7 +220,7 @@ def _blocked(situation: Situation, running: Sequence[PlannedStep]) -> str:
 
 def _reason_for_nothing(situation: Situation) -> str:
     if situation.unread and not situation.changes:
-        return f"{_list(situation.unread)}"
+        return "no build sees what was named"
     if situation.changes:
         return f"no step of the target reads {_list([change.path for change in situation.changes])}"
     if situation.dockerfile_changed:

@@ -87,7 +87,8 @@ class Plan:
     """The answer for one target: what runs again, what it costs, and what is done about it.
 
     `seconds` is the expected time of the whole action; None where nothing is known. `config_changed`
-    says that the image's configuration differs although every step is cached.
+    says that the image's configuration differs although every step is cached. `ignored` holds a sentence for
+    each path that was named and reaches no build.
     """
 
     name: str

@@ -87,18 +87,30 @@ def build_options(
     )
 
 
-def read_model(location: Location, options: BuildOptions, images: Images) -> Model | ReadingProblem:
-    """Read Dockerfile and ignore files and resolve the graph of the target."""
-    shown = location.shown_dockerfile
-    try:
-        source = location.dockerfile.read_bytes()
-    except OSError as error:
-        return ReadingProblem(
-            "dockerfile",
-            f"{shown} cannot be read: {error.strerror}",
-            "",
-            "the container goes on as it is; save the Dockerfile to go on",
-        )
+def read_model(
+    location: Location,
+    options: BuildOptions,
+    images: Images,
+    *,
+    source: bytes | None = None,
+    shown_as: str | None = None,
+    ignore_source: bytes | None = None,
+) -> Model | ReadingProblem:
+    """Read Dockerfile and ignore files and resolve the graph of the target.
+
+    `source` and `ignore_source` are texts to take instead of what the files hold.
+    """
+    shown = shown_as or location.shown_dockerfile
+    if source is None:
+        try:
+            source = location.dockerfile.read_bytes()
+        except OSError as error:
+            return ReadingProblem(
+                "dockerfile",
+                f"{shown} cannot be read: {error.strerror}",
+                "",
+                "the container goes on as it is; save the Dockerfile to go on",
+            )
     parsed = parse(source, file=shown)
     if isinstance(parsed, SyntaxProblem):
         return _syntax_problem(parsed)
@@ -106,13 +118,14 @@ def read_model(location: Location, options: BuildOptions, images: Images) -> Mod
     if isinstance(graph, SyntaxProblem):
         return _syntax_problem(graph)
     ignore_file = location.ignore_file()
-    ignore_source = b""
     rules: IgnoreRules = NO_RULES
-    if ignore_file is not None:
-        read = _read_ignore(ignore_file)
-        if isinstance(read, ReadingProblem):
-            return read
-        ignore_source, rules = read
+    if ignore_source is not None:
+        read = _parse_ignore(ignore_file or location.context / ".dockerignore", ignore_source)
+    else:
+        read = _read_ignore(ignore_file) if ignore_file is not None else (b"", NO_RULES)
+    if isinstance(read, ReadingProblem):
+        return read
+    ignore_source, rules = read
     contexts = {MAIN_CONTEXT: _local_context(MAIN_CONTEXT, location.context, rules, graph)}
     for name, value in options.build_contexts:
         if "://" in value or name.lower() not in graph.contexts():
@@ -139,6 +152,10 @@ def _read_ignore(path: Path) -> tuple[bytes, IgnoreRules] | ReadingProblem:
         return b"", NO_RULES
     except OSError as error:
         return ReadingProblem("ignore-file", f"{path} cannot be read: {error.strerror}", "")
+    return _parse_ignore(path, source)
+
+
+def _parse_ignore(path: Path, source: bytes) -> tuple[bytes, IgnoreRules] | ReadingProblem:
     rules = parse_ignore(source, file=path.name)
     if isinstance(rules, IgnoreProblem):
         line = source.split(b"\n")[rules.line - 1].decode("utf-8", "surrogateescape").rstrip("\r")

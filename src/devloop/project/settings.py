@@ -61,3 +61,7 @@ class Settings:
     poll: bool = False
     quiet_seconds: float | None = None
     maximum_wait_seconds: float | None = None
+
+    def env_values(self) -> tuple[tuple[str, str], ...]:
+        """Return the variables of the container that have a value of their own."""
+        return tuple((name, value) for name, value in self.env.items() if value is not None)

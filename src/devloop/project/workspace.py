@@ -100,9 +100,18 @@ class Workspace:
         found = self.inspect(reference, platform)
         return found if found is not None else self.memory.image(self.builder, reference, platform)
 
-    def read(self) -> Model | ReadingProblem:
-        """Read Dockerfile and ignore files as they stand."""
-        return read_model(self.location, self.options(), self.images)
+    def read(
+        self, *, source: bytes | None = None, shown_as: str | None = None, ignore_source: bytes | None = None
+    ) -> Model | ReadingProblem:
+        """Read Dockerfile and ignore files as they stand, or take other texts in their place."""
+        return read_model(
+            self.location,
+            self.options(),
+            self.images,
+            source=source,
+            shown_as=shown_as,
+            ignore_source=ignore_source,
+        )
 
     def tree(self, model: Model) -> Tree:
         """Read the contents that the model needs."""

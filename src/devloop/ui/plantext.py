@@ -17,7 +17,6 @@ from devloop.ui.text import (
     paint,
     seconds_text,
     shorten,
-    some_of,
     symbols,
     text_width,
     wrap,
@@ -27,6 +26,7 @@ NARROWEST: Final = 40
 _LABEL: Final = 9
 _ROOMY: Final = 60
 _MANY_CHANGES: Final = 8
+_MANY_UNREAD: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,12 @@ def _changes(plan: Plan, room: int, marks: Symbols) -> list[tuple[str, str]]:
     ]
     if len(rows) > _MANY_CHANGES + 1:
         rows[_MANY_CHANGES:] = [("", f"and {len(rows) - _MANY_CHANGES} more")]
-    if plan.ignored:
-        ignored = some_of(plan.ignored, limit=2)
-        rows.append((shorten(ignored, room - 10, ellipsis=marks.ellipsis), " (ignored)"))
+    shown = [
+        shorten(escape_controls(one), room, ellipsis=marks.ellipsis) for one in plan.ignored[:_MANY_UNREAD]
+    ]
+    rows += [("", one) for one in shown]
+    if len(plan.ignored) > len(shown):
+        rows.append(("", f"and {len(plan.ignored) - len(shown)} more that no step reads"))
     if not rows and not plan.runs:
         rows.append(("", "nothing since the last build"))
     return rows

@@ -385,12 +385,11 @@ class ContainerFiles:
     def _remove_by_command(self, paths: Sequence[str]) -> None:
         """Let the image's own `rm` remove, as root, and see for ourselves that it did."""
         there = [path for path in paths if self._is_below_directories(path)]
-        if len(there) == 1 and self.stat(there[0]) is None:
-            return
-        if not there:
-            return
         state = self._look()
         if state.state != "running":
+            # One look at each tells whether there is anything to do at all.
+            if all(self.stat(path) is None for path in there):
+                return
             raise CannotSync(f"files cannot be removed from a container that is {state.state}")
         for batch in _batches(there):
             self._execute(["rm", "-rf", "--", *batch])

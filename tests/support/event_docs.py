@@ -96,6 +96,10 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "stream": "where the application wrote it",
         "line": "the line, as it was printed",
     },
+    "BackgroundBuilt": {
+        "seconds": "how long the build took that nothing waited for",
+        "ran": "how many steps ran",
+    },
     "ContainerExited": {
         "container": "the container's name",
         "exit_code": "its exit code; null where it is not known",

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from devloop.loop.events import (
+    BackgroundBuilt,
     BuildFinished,
     BuildStarted,
     ContainerExited,
@@ -349,6 +350,7 @@ def session() -> Iterator[tuple[float, Event]]:
     for line in crash:
         yield 0.1, ContainerLog("stderr", line)
     yield 0.2, DeployFailed("the new container ended at once", 1, crash, rolled_back=True)
+    yield 1.0, BackgroundBuilt(0.2, 1)
     yield 1.0, ContainerExited("web_api", 137, ("Killed",))
     yield 0.5, EngineMissing("no Docker Engine answers", "start Docker, or set DOCKER_HOST")
     yield 1.0, Stopped("the container web_api and its network were removed")

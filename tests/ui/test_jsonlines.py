@@ -41,7 +41,9 @@ def test_a_plan_has_the_form_of_the_contract_and_its_warnings_stand_beside_it() 
         *("code", "line", "instruction", "text", "seconds"),
         *("seconds_from", "note", "why", "way_out"),
     }
-    assert event_object(Planned(nothing_plan(), ("README.md",)), NOW)["ignored"] == ["README.md"]
+    assert event_object(Planned(nothing_plan(), ("README.md",)), NOW)["ignored"] == [
+        "README.md is ignored by .dockerignore:7 (*.md)"
+    ]
 
 
 @pytest.mark.parametrize("event", [event for _, event in session()])

@@ -108,9 +108,14 @@ class Records:
     def under_content(
         self, operation: str, number: int, key: str, modes: str
     ) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the records of a content key: (surely, only if the directory modes do not matter)."""
+        """Return the records of a content key: (surely, only if the directory modes do not matter).
+
+        Two words in `modes` are the modes as they are and others that the engine may go by instead; which of
+        them it did can differ from build to build, so that not even equal pairs are equal for sure.
+        """
         found = self.links.get((operation, number, key), {})
-        sure = frozenset(record for record, seen in found.items() if modes in seen)
+        is_definite = " " not in modes
+        sure = frozenset(record for record, seen in found.items() if is_definite and modes in seen)
         return sure, frozenset(found) - sure
 
     def of_input(self, operation: str, number: int) -> frozenset[str]:

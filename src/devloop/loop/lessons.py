@@ -49,6 +49,8 @@ class Teacher:
             changed_meanwhile=lambda context, taken: _moved(flight.tree, after, context, taken),
         )
         said = self._misses(flight, model, seen, lessons)
+        if outcome.status == "ok" or outcome.context_seconds is not None:
+            workspace.sent(model, flight.tree)
         memory = workspace.memory
         memory.save_records(builder, records)
         memory.save_engine_definitions(builder, engine_definitions(model.graph, seen))

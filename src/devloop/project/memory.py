@@ -5,6 +5,8 @@ used, the session goes on with what it has in memory and says so once.
 """
 
 import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import TypeVar
 from devloop.cache.baseline import Baseline
 from devloop.cache.records import Records
 from devloop.cache.store import Miss, RecordStore
+from devloop.context.entered import Entered, enter, entered_from_plain, entered_to_plain
 from devloop.context.index import Index, load_index, save_index
 from devloop.context.snapshot import Snapshot
 from devloop.cost.history import BuildRecord, History
@@ -45,6 +48,7 @@ class Memory:
         self.store = RecordStore(self.database)
         self.problem: str | None = None
         self._indexes: dict[str, Index] = {}
+        self._mirrors: dict[str, Entered | None] = {}
         base = self.database.path.parent if self.database.path is not None else state_directory()
         self.folder = base / "projects"
 
@@ -175,6 +179,37 @@ class Memory:
             if not save_index(index, self.folder / f"{key}.index"):
                 self.problem = self.problem or f"{self.folder} cannot be written"
 
+    # What the builder has of a context
+
+    def mirror(self, builder: str | None, context: str, root: Path) -> Entered | None:
+        """Return the directories that the builder has of a context, with the modes that it goes by."""
+        key = _mirror_key(builder, context, root)
+        if key not in self._mirrors:
+            try:
+                found = json.loads((self.folder / f"{key}.mirror").read_bytes())
+            except (OSError, ValueError):
+                found = None
+            self._mirrors[key] = entered_from_plain(found)
+        return self._mirrors[key]
+
+    def save_mirror(self, builder: str | None, context: str, root: Path, sent: Snapshot) -> None:
+        """Remember which directories a build sent to the builder."""
+        key = _mirror_key(builder, context, root)
+        mirror = self._mirrors[key] = enter(sent, self.mirror(builder, context, root))
+        text = json.dumps(entered_to_plain(mirror), separators=(",", ":"))
+        draft = self.folder / f".{key}.mirror.{os.getpid()}"
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.write_text(text)
+            draft.replace(self.folder / f"{key}.mirror")
+        except OSError:
+            self.problem = self.problem or f"{self.folder} cannot be written"
+
     def close(self) -> None:
         with suppress(StateUnavailable):
             self.database.close()
+
+
+def _mirror_key(builder: str | None, context: str, root: Path) -> str:
+    text = "\0".join((builder or "", context, str(root)))
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

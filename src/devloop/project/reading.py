@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from devloop.cache.predict import ContentKey, MissingSource
+from devloop.context.entered import Entered, as_entered
 from devloop.context.index import Index
 from devloop.context.patterns import NO_RULES, IgnoreProblem, IgnoreRules, parse_ignore
 from devloop.context.scan import rescan, scan
@@ -188,6 +189,8 @@ class Tree:
 
     snapshots: Mapping[str, Snapshot]
     relative_names: bool
+    mirrors: Mapping[str, Entered] = field(default_factory=dict)
+    _as_entered: dict[str, Snapshot] = field(default_factory=dict)
     _known: dict[tuple[str, Taken], ContentKey | MissingSource] = field(default_factory=dict)
 
     def key(self, context: str, taken: Taken) -> ContentKey | MissingSource:
@@ -201,18 +204,36 @@ class Tree:
             if isinstance(selected, Missing):
                 found = MissingSource(selected.source)
             else:
-                found = ContentKey(selected.content, selected.directory_modes)
+                found = ContentKey(selected.content, self._modes(context, taken, selected.directory_modes))
             self._known[place] = found
         return found
 
+    def _modes(self, context: str, taken: Taken, now: str) -> str:
+        """Return the modes as they are, and where the builder goes by older ones, those as well."""
+        if context not in self._as_entered:
+            self._as_entered[context] = as_entered(self.snapshots[context], self.mirrors.get(context))
+        snapshot = self._as_entered[context]
+        if snapshot is self.snapshots[context]:
+            return now
+        selected = select(snapshot, selection_of(taken), relative_names=self.relative_names)
+        if isinstance(selected, Missing) or selected.directory_modes == now:
+            return now
+        return f"{now} {selected.directory_modes}"
 
-def read_tree(model: Model, indexes: Mapping[str, Index], *, relative_names: bool) -> Tree:
+
+def read_tree(
+    model: Model,
+    indexes: Mapping[str, Index],
+    *,
+    relative_names: bool,
+    mirrors: Mapping[str, Entered] | None = None,
+) -> Tree:
     """Walk and hash what the model needs of its contexts."""
     snapshots = {
         name: scan(context.root, context.rules, wanted=context.wanted, index=indexes.get(name))
         for name, context in model.contexts.items()
     }
-    return Tree(snapshots, relative_names)
+    return Tree(snapshots, relative_names, mirrors or {})
 
 
 def reread_tree(
@@ -220,6 +241,7 @@ def reread_tree(
     before: Tree,
     dirty: Mapping[str, Iterable[ContextPath]],
     indexes: Mapping[str, Index],
+    mirrors: Mapping[str, Entered] | None = None,
 ) -> Tree:
     """Look again at the dirty paths of each context, and at nothing else."""
     snapshots = dict(before.snapshots)
@@ -233,7 +255,7 @@ def reread_tree(
             wanted=context.wanted,
             index=indexes.get(name),
         )
-    return Tree(snapshots, before.relative_names)
+    return Tree(snapshots, before.relative_names, before.mirrors if mirrors is None else mirrors)
 
 
 def changes_between(before: Tree, after: Tree) -> Mapping[str, tuple[PathChange, ...]]:

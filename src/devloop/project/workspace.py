@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from devloop.cache.baseline import Baseline
 from devloop.cache.predict import operation_key
 from devloop.cache.records import Records
+from devloop.context.entered import Entered
 from devloop.dockerfile.stages import BuildGraph, BuildOptions, ImageConfig, Images, Platform
 from devloop.plan.model import PathChange
 from devloop.plan.sync import Blocked, SyncPlan
@@ -116,7 +117,9 @@ class Workspace:
     def tree(self, model: Model) -> Tree:
         """Read the contents that the model needs."""
         indexes = {name: self.memory.index(context.root) for name, context in model.contexts.items()}
-        return read_tree(model, indexes, relative_names=self.switches.relative_names)
+        return read_tree(
+            model, indexes, relative_names=self.switches.relative_names, mirrors=self._mirrors(model)
+        )
 
     def tree_again(self, model: Model, before: Tree, dirty: Mapping[str, Iterable[str]]) -> Tree:
         """Look again at some paths of each context."""
@@ -124,7 +127,19 @@ class Workspace:
 
         indexes = {name: self.memory.index(context.root) for name, context in model.contexts.items()}
         paths = {name: [ContextPath(one) for one in found] for name, found in dirty.items()}
-        return reread_tree(model, before, paths, indexes)
+        return reread_tree(model, before, paths, indexes, self._mirrors(model))
+
+    def _mirrors(self, model: Model) -> Mapping[str, Entered]:
+        found = {
+            name: self.memory.mirror(self.builder, name, context.root)
+            for name, context in model.contexts.items()
+        }
+        return {name: mirror for name, mirror in found.items() if mirror is not None}
+
+    def sent(self, model: Model, tree: Tree) -> None:
+        """Note that the builder was sent these contents."""
+        for name, snapshot in tree.snapshots.items():
+            self.memory.save_mirror(self.builder, name, model.contexts[name].root, snapshot)
 
     def records(self, graph: BuildGraph) -> Records:
         """Load what is known of the engine's cache for the steps of a graph."""

@@ -277,6 +277,7 @@ class _Run:
         outcome = self._ask(request)
         self.report.counts["builds"] += 1
         seen = match_outcome(model.graph, outcome)
+        after = workspace.tree(model)
         records = workspace.records(model.graph)
         lessons = learn(
             model.graph,
@@ -285,7 +286,10 @@ class _Run:
             seen.vertices,
             lambda: secrets.token_hex(8),
             forced=workspace.settings.no_cache,
+            changed_meanwhile=lambda context, taken: tree.key(context, taken) != after.key(context, taken),
         )
+        if outcome.status == "ok" or outcome.context_seconds is not None:
+            workspace.sent(model, tree)
         self._compare(number, model, prediction, outcome, seen, lessons)
         self._compare_operations(number, model, seen)
         memory = workspace.memory

@@ -929,23 +929,26 @@ class Session:
             if isinstance(message.error, EngineUnavailable):
                 self._lost_engine(message.error)
             return
+        health = synced.health
+        if health is not None and health.how == "canceled":
+            self._serving = None
+            self._advance(machine.SyncEnded(ok=False, serving=None))
+            return
         if synced.ok:
             self._serving = reached
-            health = synced.health
             self._deployed(
                 "sync" if reached is None or reached.reloader is not None else "sync+restart",
                 how=synced.how,
                 seconds=synced.seconds,
                 healthy_seconds=health.seconds if health is not None else None,
             )
-            if health is not None and not health.ok and health.how != "canceled":
+            if health is not None and not health.ok:
                 self._note(f"the container runs and does not serve: {health.note or health.how}")
             self._advance(machine.SyncEnded(ok=True, serving=synced.serving))
             return
-        if synced.health is not None:
-            words = crash_words(synced.health)
-            tail = synced.health.log_tail
-            self._show(events.DeployFailed(words, synced.health.exit_code, tail, synced.rolled_back))
+        if health is not None:
+            words = crash_words(health)
+            self._show(events.DeployFailed(words, health.exit_code, health.log_tail, synced.rolled_back))
             back = synced.serving
             self._serving = self._built.get(back.image) if back is not None else None
             self._advance(machine.SyncEnded(ok=False, serving=back, crashed=True))

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from devloop.engine import supervisor
 from devloop.engine.archive import Removal, SyncBatch, Write
-from devloop.engine.base import EngineRefused
 from devloop.engine.containers import Containers, Replacement
 from devloop.engine.health import Health
-from devloop.engine.images import ImageFacts
+from devloop.engine.images import ImageFacts, image_facts
 from devloop.engine.logs import LogLine, LogStream
 from devloop.engine.runspec import RunSpec
 from devloop.engine.state import ContainerFacts
@@ -66,13 +66,13 @@ class Keeper:
     workspace: Workspace
     show: Callable[[events.Event], None]
     container: ContainerFacts | None = None
-    image: ImageFacts | None = None
     holds: Version | None = None
     _logs: LogStream | None = None
     _files: ContainerFiles | None = None
     _kinds: dict[str, FileKind | None] = field(default_factory=dict)
     _added: set[str] = field(default_factory=set)
     _layers: tuple[str, ...] | None = None
+    _shells: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
@@ -179,7 +179,7 @@ class Keeper:
         """Put a container of this version in the place of the one that serves."""
         old = self.container.id if self.container is not None else None
         labels = ((LABEL_IMAGE_VERSION, version.image), (LABEL_RUN_VERSION, version.run))
-        labelled = replace(spec, labels=(*spec.labels, *labels))
+        labelled = self._supervised(replace(spec, labels=(*spec.labels, *labels)))
         done = self.containers.replace(
             old,
             labelled,
@@ -199,6 +199,36 @@ class Keeper:
         self.follow(done.container.id if done.container is not None else None)
         self.memory.record_restart("replace", done.stop_seconds, done.start_seconds, done.health.seconds)
         return done
+
+    def _supervised(self, spec: RunSpec) -> RunSpec:
+        """Put the supervisor in front of the command, where the image allows it and nobody minds."""
+        settings = self.settings
+        if not settings.supervisor or settings.restart not in {"auto", "process"}:
+            return spec
+        image = image_facts(self.containers.engine, spec.image)
+        if image is None:
+            return spec
+        entry = (*(spec.entrypoint or image.entrypoint or ()), *(_command(spec, image)))
+        names = [name for name, _ in (*image.env, *spec.env)]
+        reason = supervisor.supports(
+            entry,
+            names,
+            has_shell=self._has_shell(image),
+            tty=spec.tty,
+            init=bool(spec.init),
+            stop_signal=image.stop_signal,
+        )
+        if reason is not None:
+            return spec
+        entrypoint, command = supervisor.wrap(entry, stop_signal=image.stop_signal)
+        return replace(spec, entrypoint=entrypoint, command=command)
+
+    def _has_shell(self, image: ImageFacts) -> bool:
+        # Later builds change the last layers; the shell comes with the first ones.
+        base = image.chain[:1]
+        if base not in self._shells:
+            self._shells[base] = supervisor.has_shell(self.containers, image.id)
+        return self._shells[base]
 
     # Syncing into it
 
@@ -255,7 +285,7 @@ class Keeper:
         if mode != "auto" or self.container is None:
             return None
         env = {name: value or "" for name, value in self.settings.env.items()}
-        return reloads_itself(self.container.command, paths, env)
+        return reloads_itself(supervisor.unwrap(self.container.command), paths, env)
 
     def sync(
         self,
@@ -319,9 +349,8 @@ class Keeper:
                 self.containers.client.kill(container.id, signal=mode.partition(":")[2])
                 how = mode
             else:
-                self.containers.restart(container.id, self.settings.stop_seconds)
-                how = "container"
-        except (EngineRefused, DevloopError) as error:
+                how = self._restart_process(container, mode)
+        except DevloopError as error:
             return Synced(ok=False, seconds=time.monotonic() - started, serving=None, error=error.message)
         health = self.containers.wait_healthy(
             container.id, timeout_seconds=self.settings.health_seconds, cancel=cancel
@@ -341,6 +370,22 @@ class Keeper:
             health=health,
             restart_seconds=now - before,
         )
+
+    def _restart_process(self, container: ContainerFacts, mode: str) -> str:
+        """Restart in place where a supervisor is at work, else the container; return which it was."""
+        grace = self.settings.stop_seconds
+        if mode in {"auto", "process"} and supervisor.is_wrapped(container.command):
+            try:
+                supervisor.restart_in_place(self.containers, container.id, grace_seconds=grace)
+            except supervisor.CannotRestart:
+                found = self.containers.inspect(container.id)
+                if found is None or not found.is_running:
+                    # What was started anew ended at once; waiting for it tells how.
+                    return "process"
+            else:
+                return "process"
+        self.containers.restart(container.id, grace)
+        return "container"
 
     def _crashed(
         self,
@@ -401,6 +446,13 @@ class Keeper:
         if self._logs is not None:
             self._logs.close()
         self.containers.close()
+
+
+def _command(spec: RunSpec, image: ImageFacts) -> tuple[str, ...]:
+    """Return the command that an image is run with: an entrypoint of the user's own drops the image's."""
+    if spec.command is not None:
+        return spec.command
+    return () if spec.entrypoint is not None else image.cmd or ()
 
 
 def sync_batch(plan: SyncPlan, roots: Mapping[str, Path]) -> SyncBatch:

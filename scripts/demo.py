@@ -45,7 +45,8 @@ class Row:
     """A line of the closing table."""
 
     what: str
-    build: float
+    action: str
+    build: float | None
     total: float | None
     ran: int
     cached: int
@@ -136,7 +137,7 @@ def code_edit(session: Session) -> Row:
     heading(f"An edit of the code: {CODE}, version 1 -> version 2")
     replace(session, CODE, "version 1", "version 2")
     row = follow(session, "edit of main.py")
-    expect(row.ran == 1, f"an edit of the code runs the last step alone, but {row.ran} steps ran")
+    expect(row.ran <= 1, f"an edit of the code runs no more than the last step, but {row.ran} steps ran")
     served(session, "Hello from version 2")
     return row
 
@@ -184,20 +185,22 @@ def end(session: Session) -> None:
 def follow(session: Session, what: str, *, expects_warning: bool = False) -> Row:
     """Tell the events from a save to the container that runs it."""
     planned = session.wait_for("planned", timeout=BUILD_TIMEOUT)
+    mark = session.mark()
     tell_plan(planned)
     if expects_warning:
         expect(bool(planned["warnings"]), "devloop warns of the install before it starts")
-    built = session.wait_for("build_finished", timeout=BUILD_TIMEOUT)
-    expect(
-        built["status"] == "ok",
-        f"the build {built['status']}: {built['error']} {' | '.join(built['log_tail'])}",
-    )
-    tell("did", f"build in {built['seconds']:.1f} s: {steps(built['ran'])} ran, {built['cached']} from cache")
-    deployed = session.wait_for("deployed")
+    deployed = session.wait_for("deployed", timeout=BUILD_TIMEOUT)
+    build, ran, cached = None, 0, 0
+    for built in session.since(mark, "build_finished"):
+        build, ran, cached = built["seconds"], built["ran"], built["cached"]
+        tell("did", f"build in {build:.1f} s: {steps(ran)} ran, {cached} from cache")
     since_save = deployed["since_save"]
     total = "" if since_save is None else f", {since_save:.1f} s after the save"
-    tell("did", f"container ready in {deployed['seconds']:.1f} s{total}: {' '.join(deployed['urls'])}")
-    return Row(what, built["seconds"], since_save, built["ran"], built["cached"])
+    tell(
+        "did",
+        f"{deployed['action']}: ready in {deployed['seconds']:.1f} s{total}: {' '.join(deployed['urls'])}",
+    )
+    return Row(what, deployed["action"], build, since_save, ran, cached)
 
 
 def tell_plan(planned: Event) -> None:
@@ -210,9 +213,10 @@ def tell_plan(planned: Event) -> None:
         tell("", warning["why"])
         tell("", warning["way_out"])
     if not planned["first"]:
+        verb = "runs again" if plan["action"] == "rebuild" else "is out of date"
         for step in plan["steps"]:
             if step["status"] == "run":
-                tell("said", f"{step['text']} (line {step['line']}) runs again: {step['cause']}")
+                tell("said", f"{step['text']} (line {step['line']}) {verb}: {step['cause']}")
     expected = "" if plan["seconds"] is None else f", {plan['seconds']:.1f} s expected"
     tell("decided", f"{plan['action']}{expected}: {plan['reason']}")
 
@@ -239,10 +243,12 @@ def expect(condition: bool, claim: str) -> None:
 
 def show_table(rows: list[Row]) -> None:
     heading("Summary")
-    say(f"  {'':26}{'build':>9}{'save to running':>18}{'ran':>6}{'CACHED':>9}")
+    say(f"  {'':26}{'action':14}{'build':>9}{'save to running':>18}{'ran':>6}{'CACHED':>9}")
     for row in rows:
+        build = "" if row.build is None else f"{row.build:.2f} s"
         total = "" if row.total is None else f"{row.total:.2f} s"
-        say(f"  {row.what:26}{row.build:>7.2f} s{total:>18}{row.ran:>6}{row.cached:>9}")
+        ran, cached = (str(row.ran), str(row.cached)) if row.build is not None else ("", "")
+        say(f"  {row.what:26}{row.action:14}{build:>9}{total:>18}{ran:>6}{cached:>9}")
 
 
 def heading(text: str) -> None:

@@ -133,6 +133,9 @@ class FakeContainers:
     def recover(self, project: str, name: str) -> ContainerFacts | None:
         return next((one for one in self.find(project) if one.name == name), None)
 
+    def has_shell(self, image: str) -> bool:
+        return False
+
     def remove(self, ident: str) -> None:
         self.calls.append(("remove", ident))
         self.engine.containers.pop(ident, None)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from devloop.engine import supervisor
 from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.engine.endpoint import Engine, unavailable
 from devloop.engine.health import Health, any_free_port, free_port, wait_healthy
@@ -25,6 +26,7 @@ from devloop.engine.images import image_facts
 from devloop.engine.logs import LogStream, read_log
 from devloop.engine.runspec import LABEL_NAME, LABEL_PROJECT, choose_ports, create_body, leaves_a_port_open
 from devloop.engine.state import ContainerFacts, parse_container
+from devloop.engine.sync import ContainerFiles
 from devloop.errors import DevloopError
 
 if TYPE_CHECKING:
@@ -193,6 +195,18 @@ class Containers:
             else:
                 client.restart(ident, timeout=round(grace_seconds))
         return time.monotonic() - start
+
+    def has_shell(self, image: str) -> bool:
+        """Tell whether an image has the shell that a supervisor needs."""
+        return supervisor.has_shell(self, image)
+
+    def restart_process(self, ident: str, grace_seconds: float) -> float:
+        """Restart the process of a supervised container; see `supervisor.restart_in_place`."""
+        return supervisor.restart_in_place(self, ident, grace_seconds=grace_seconds)
+
+    def files(self, ident: str) -> ContainerFiles:
+        """Return the hands that bring files into a container."""
+        return ContainerFiles(self, ident)
 
     def remove(self, ident: str) -> None:
         """Remove a container, running or not, with its anonymous volumes; a vanished one is fine."""

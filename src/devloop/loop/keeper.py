@@ -227,7 +227,7 @@ class Keeper:
         # Later builds change the last layers; the shell comes with the first ones.
         base = image.chain[:1]
         if base not in self._shells:
-            self._shells[base] = supervisor.has_shell(self.containers, image.id)
+            self._shells[base] = self.containers.has_shell(image.id)
         return self._shells[base]
 
     # Syncing into it
@@ -249,7 +249,7 @@ class Keeper:
         if self.container is None:
             raise DevloopError("there is no container to sync into")
         if self._files is None:
-            self._files = ContainerFiles(self.containers, self.container.id)
+            self._files = self.containers.files(self.container.id)
         return self._files
 
     def _kind_at(self, place: str) -> FileKind | None:
@@ -376,7 +376,7 @@ class Keeper:
         grace = self.settings.stop_seconds
         if mode in {"auto", "process"} and supervisor.is_wrapped(container.command):
             try:
-                supervisor.restart_in_place(self.containers, container.id, grace_seconds=grace)
+                self.containers.restart_process(container.id, grace)
             except supervisor.CannotRestart:
                 found = self.containers.inspect(container.id)
                 if found is None or not found.is_running:

@@ -211,6 +211,12 @@ def _edits_of(
                 " name it with --file, or save it and plan without paths"
             )
         return []
+    if kind is None and real in location.ignore_candidates() and not _is_visible(model, real):
+        unread.append(
+            f"what an edit of {shown(real, location.folder)} does depends on the new text:"
+            " save it and plan without paths"
+        )
+        return []
     found: list[tuple[str, PathChange]] = []
     is_inside = False
     for name, context in model.contexts.items():

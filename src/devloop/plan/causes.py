@@ -201,10 +201,13 @@ def _changed_variable(before: BaselineStep, now: BaselineStep) -> str | None:
 
 def _variable_cause(evidence: Evidence, step: Step, name: str) -> Cause:
     line, keyword = _assigned_at(evidence.graph, step, name)
-    where = f" ({keyword}, line {line})" if line is not None else ""
+    if line is None:
+        return Cause(f"the base image's variable {name} changed, and a RUN sees every variable", "base")
     rule: Rule = "argument" if keyword == "ARG" else "environment"
     return Cause(
-        f"the variable {name}{where} changed, and a RUN sees every variable above it", rule, line=line
+        f"the variable {name} ({keyword}, line {line}) changed, and a RUN sees every variable above it",
+        rule,
+        line=line,
     )
 
 

@@ -196,11 +196,17 @@ def _reason(
         )
         return f"{situation.sync.reason}; {how}"
     if earliest is not None:
+        place = f"{earliest.instruction} (line {earliest.line})"
+        if earliest.cause is not None and earliest.cause.rule == "missing":
+            return f"{place} will fail: {earliest.cause.path} is not in the build context"
         after = len(running) - 1
         follow = f", {after} more step{'s' if after != 1 else ''} may follow" if after else ""
         why = f": {earliest.cause.text}" if earliest.cause is not None else ""
         blocked = _blocked(situation, running)
-        return f"{earliest.instruction} (line {earliest.line}) runs again{why}{follow}{blocked}"
+        verb = "may run again" if earliest.status == "unknown" else "runs again"
+        if situation.baseline is None:
+            verb = verb.removesuffix(" again")
+        return f"{place} {verb}{why}{follow}{blocked}"
     changed = _configuration_changes(situation)
     if changed:
         return f"all steps are cached, the image configuration changes: {_list(_named(changed))}"
@@ -289,7 +295,7 @@ def _warning(
     root = _root(situation, step)
     path = root.cause.path if root is not None and root.cause is not None else None
     via = f"{root.instruction} (line {root.line})" if root is not None else ""
-    above = f" and stands above {planned.instruction} (line {planned.line})" if root is not planned else ""
+    above = f" and stands above {planned.instruction} (line {planned.line})" if root != planned else ""
     code = "expensive-step"
     way_out = ""
     if path is not None and root is not None:
@@ -315,7 +321,7 @@ def _warning(
         way_out = f"declare it below line {planned.line} if the command does not need it"
     else:
         why = planned.cause.text if planned.cause is not None else ""
-        if root is not None and root is not planned and root.cause is not None:
+        if root is not None and root != planned and root.cause is not None:
             why = f"{via} runs again ({root.cause.text}){above}"
         way_out = _cache_mount_advice(cost, planned)
     follow = sum(one.status != "cached" and one.line > planned.line for one in steps)

@@ -202,15 +202,18 @@ class Answered:
 def answer(question: Question, settings: Settings, history: History | None) -> Answered:
     """Make the plan."""
     model = question.model
-    prediction = predict(model.graph, question.contents, question.records, no_cache=settings.no_cache)
     now = fingerprint(model.graph, question.contents)
+    same_image = question.deployed is not None and question.deployed == now
+    # Where nothing is to be built, nothing runs for being built without cache.
+    no_cache = settings.no_cache and not same_image
+    prediction = predict(model.graph, question.contents, question.records, no_cache=no_cache)
     evidence = Evidence(
         graph=model.graph,
         prediction=prediction,
         records=question.records,
         baseline=question.baseline,
         changes_of=question.changes_of,
-        no_cache=settings.no_cache,
+        no_cache=no_cache,
     )
     project = model.location.identity
     situation = Situation(
@@ -224,7 +227,7 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         unread=question.unread,
         costs=price_steps(model.graph, history, project, warn_seconds=settings.warn_seconds),
         overheads=overheads(history, project),
-        same_image=question.deployed is not None and question.deployed == now,
+        same_image=same_image,
         baseline=question.baseline,
         run_changes=question.run_changes,
         warn_seconds=settings.warn_seconds,

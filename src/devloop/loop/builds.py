@@ -13,6 +13,7 @@ from devloop.dockerfile.stages import BuildGraph, Step
 from devloop.engine.base import BuildOutcome, BuildRequest, OpFacts, StepOutcome
 from devloop.engine.progress import step_name
 from devloop.engine.provenance import ExpectedStep, match_by_name
+from devloop.engine.runspec import LABEL_PROJECT
 from devloop.project.discover import Location
 from devloop.project.settings import Settings
 
@@ -49,6 +50,8 @@ def build_request(location: Location, settings: Settings) -> BuildRequest:
         add_hosts=tuple(settings.add_host),
         secrets=tuple(settings.secret),
         ssh=tuple(settings.ssh),
+        # What a rebuild leaves untagged can be found again: docker image prune --filter label=...
+        labels=((LABEL_PROJECT, location.identity),),
         tags=(image_tag(location, settings),),
     )
 

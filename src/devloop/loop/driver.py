@@ -27,6 +27,7 @@ from devloop.engine.runspec import RunSpec
 from devloop.errors import DevloopError
 from devloop.loop import events
 from devloop.loop import state as machine
+from devloop.loop.assumption import Assumption
 from devloop.loop.builds import build_request, match_outcome
 from devloop.loop.flight import Flight
 from devloop.loop.keeper import Keeper, Synced, container_urls, crash_words, run_version
@@ -181,6 +182,7 @@ class Session:
         self._built: dict[str, _Reached] = {}
         self._built_tree: Tree | None = None
         self._baseline: Baseline | None = None
+        self._assumed: Assumption | None = None
         self._flight: Flight | None = None
         self._background: Flight | None = None
         self._saved_at: float | None = None
@@ -593,14 +595,19 @@ class Session:
         deployed = serving.image if serving is not None else None
         if not self.settings.run:
             deployed = self._state.built
+        if self._keeper is None and self._baseline is None and self._assumed is None:
+            self._assumed = Assumption.of(model, tree)
+        assumed = self._assumed if self._keeper is None else None
         answered = self.workspace.plan(
             Given(
                 model=model,
                 tree=tree,
-                records=self.workspace.records(model.graph),
-                baseline=self._baseline,
-                changes=self._changes(tree),
-                deployed=deployed,
+                records=assumed.records.copy()
+                if assumed is not None
+                else self.workspace.records(model.graph),
+                baseline=assumed.baseline if assumed is not None else self._baseline,
+                changes=changes_between(assumed.tree, tree) if assumed is not None else self._changes(tree),
+                deployed=assumed.baseline.fingerprint if assumed is not None else deployed,
                 run_changes=("the options of the container",) if serving and serving.run != run else (),
                 dockerfile_changed=graph_changed and before is not None,
                 sync=sync,

@@ -141,7 +141,7 @@ class Keeper:
 
     def _adopt(self, found: ContainerFacts | None) -> None:
         if found is None or self.container is None or found.id != self.container.id:
-            self._files = None
+            self._close_files()
             self._kinds.clear()
             self._added = set()
             self._layers = None
@@ -441,8 +441,14 @@ class Keeper:
                 return
             time.sleep(0.02)
 
+    def _close_files(self) -> None:
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+
     def close(self) -> None:
         """Give connections and threads back."""
+        self._close_files()
         if self._logs is not None:
             self._logs.close()
         self.containers.close()

@@ -118,6 +118,8 @@ def _failing_input(evidence: Evidence, entry: Input, known: dict[int, Cause], *,
             above = evidence.graph.steps[evidence.graph.vertices[number].step]
             root = known.get(number)
             what = f"{above.keyword} (line {above.span.first})"
+            if evidence.prediction.answers[number].result.hit == "yes":
+                return Cause(f"it was never built on what {what} gives", "never-built")
             text = (
                 f"{what} above it runs again" if is_base else f"{what} runs again in the stage it takes from"
             )

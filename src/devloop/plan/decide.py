@@ -305,15 +305,20 @@ def _warning(
         if is_manifest:
             code = "dependency-install"
             way_out = _cache_mount_advice(cost, planned)
+        elif cost.kind is not None and cost.kind.endswith(_COMPILES):
+            way_out = _cache_mount_advice(cost, planned)
         elif cost.manifests:
             code = "source-above-install"
+            needed = _needed_manifests(cost, planned.text)
             way_out = (
-                f"COPY only {_list(cost.manifests, 2)} above line {planned.line} and the rest below it:"
+                f"COPY only {needed} above line {planned.line} and the rest below it:"
                 " then this edit reruns no install"
             )
+            if root == planned:
+                way_out = f"mount only {needed}: then this edit reruns no install"
         else:
             way_out = f"move the COPY of {path} below line {planned.line} if the command does not need it"
-        if root.line == planned.line:
+        if root == planned:
             why = f"{path} is read by this instruction itself"
     elif planned.cause is not None and planned.cause.rule in {"argument", "environment"}:
         code = "variable-above-step"
@@ -340,6 +345,17 @@ def _warning(
         why=why,
         way_out=way_out,
     )
+
+
+_COMPILES = ("-build", "-compile", "-configure")
+"""Ends of the kinds of steps that need the sources themselves."""
+
+
+def _needed_manifests(cost: StepCost, text: str) -> str:
+    """Name the files that an install needs: those that its command names, else the usual ones."""
+    names = [word.rpartition("/")[2] for word in text.split()]
+    named = [name for name in names if any(_matches(name, manifest) for manifest in cost.manifests)]
+    return _list(tuple(dict.fromkeys(named)) or cost.manifests[:2])
 
 
 def _matches(name: str, manifest: str) -> bool:

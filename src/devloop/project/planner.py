@@ -116,7 +116,9 @@ def price_steps(
             own, alike = {}, {}
     manifests: dict[str, list[str]] = {}
     for prior in PRIORS:
-        manifests.setdefault(prior.family, []).extend(prior.manifests)
+        # The kind's own files come first, then those of its family.
+        manifests.setdefault(prior.kind, []).extend(prior.manifests)
+        manifests.setdefault(f"family {prior.family}", []).extend(prior.manifests)
     costs: dict[int, StepCost] = {}
     for step in graph.steps:
         one = classes.get(step.number)
@@ -141,7 +143,13 @@ def price_steps(
             seconds_from=estimate.seconds_from if step.vertex is not None else None,
             note=estimate.note,
             basis=estimate.basis,
-            manifests=tuple(dict.fromkeys(name for family in families for name in manifests.get(family, ()))),
+            manifests=tuple(
+                dict.fromkeys(
+                    name
+                    for key in (one.kind if one is not None else "", *(f"family {each}" for each in families))
+                    for name in manifests.get(key, ())
+                )
+            ),
             cache_target=next(
                 (CACHE_TARGETS[family] for family in families if family in CACHE_TARGETS), None
             ),

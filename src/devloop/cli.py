@@ -44,8 +44,9 @@ app = typer.Typer(
 
 # Options that several commands share -----------------------------------------------------------------------
 
+# Paths are taken as text: for a parameter of type Path typer loads pydantic, which costs a third of a plan.
 FolderArgument = Annotated[
-    Path, typer.Argument(metavar="PATH", help="Folder with a Dockerfile, or the Dockerfile itself.")
+    str, typer.Argument(metavar="PATH", help="Folder with a Dockerfile, or the Dockerfile itself.")
 ]
 FileOption = Annotated[
     str | None, typer.Option("--file", "-f", help="The Dockerfile, if not PATH/Dockerfile.")
@@ -146,7 +147,7 @@ def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings,
     epilog="Settings can stand in devloop.toml under the same names; see `devloop config`.",
 )
 def watch(  # noqa: PLR0917 - typer calls it by name
-    path: FolderArgument = Path(),
+    path: FolderArgument = ".",
     file: FileOption = None,
     context: ContextOption = None,
     target: TargetOption = None,
@@ -202,7 +203,7 @@ def watch(  # noqa: PLR0917 - typer calls it by name
     for name_of_setting, is_off in (("run", no_run), ("sync", no_sync), ("supervisor", no_supervisor)):
         if is_off:
             flags[name_of_setting] = False
-    session, _ = _run_session(path, flags, once=once)
+    session, _ = _run_session(Path(path), flags, once=once)
     raise typer.Exit(session)
 
 
@@ -211,7 +212,7 @@ def watch(  # noqa: PLR0917 - typer calls it by name
     help="Build once, record what every step took, and account for each step that ran.",
 )
 def build(  # noqa: PLR0917 - typer calls it by name
-    path: FolderArgument = Path(),
+    path: FolderArgument = ".",
     file: FileOption = None,
     context: ContextOption = None,
     target: TargetOption = None,
@@ -236,7 +237,7 @@ def build(  # noqa: PLR0917 - typer calls it by name
         output=output,
     )
     flags["run"] = False
-    status, session = _run_session(path, flags, once=True)
+    status, session = _run_session(Path(path), flags, once=True)
     account = session.account
     if account is not None and session.settings.output != "json":
         from devloop.ui.plantext import account_lines
@@ -285,8 +286,8 @@ def plan(  # noqa: PLR0917 - typer calls it by name
         list[Path] | None, typer.Argument(metavar="PATHS", help="Files or folders that would be edited.")
     ] = None,
     project: Annotated[
-        Path, typer.Option("--project", "-C", help="The project's folder, if not this one.")
-    ] = Path(),
+        str, typer.Option("--project", "-C", help="The project's folder, if not this one.")
+    ] = ".",
     file: FileOption = None,
     context: ContextOption = None,
     target: TargetOption = None,
@@ -313,15 +314,16 @@ def plan(  # noqa: PLR0917 - typer calls it by name
     )
     from devloop.planning import plan_dockerfile, plan_edits, plan_revision, plan_work_tree
 
-    folder = _folder_of(project, paths)
+    named = [Path(path) for path in paths or ()]
+    folder = _folder_of(Path(project), named)
     location, settings, _ = _project(folder, flags)
     with _workspace(location, settings) as workspace:
         usual = _usual_project(folder, flags, workspace)
         if usual is not None:
             with _workspace(*usual) as before:
-                found = plan_dockerfile(before, location.dockerfile, paths or ())
-        elif paths:
-            found = plan_edits(workspace, paths)
+                found = plan_dockerfile(before, location.dockerfile, named)
+        elif named:
+            found = plan_edits(workspace, named)
         elif since is not None or staged:
             found = plan_revision(workspace, since)
         else:
@@ -362,7 +364,7 @@ def _folder_of(project: Path, paths: Sequence[Path] | None) -> Path:
     help="Show the steps of the target: what feeds each, what it costs, which are expensive.",
 )
 def layers(  # noqa: PLR0917 - typer calls it by name
-    path: FolderArgument = Path(),
+    path: FolderArgument = ".",
     file: FileOption = None,
     context: ContextOption = None,
     target: TargetOption = None,
@@ -381,7 +383,7 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     from devloop.planning import layer_rows
     from devloop.ui.plantext import layers_lines
 
-    location, settings, _ = _project(path, flags)
+    location, settings, _ = _project(Path(path), flags)
     with _workspace(location, settings) as workspace:
         rows: Sequence[LayerRow] = layer_rows(workspace)
     _print_lines(lambda style: layers_lines(rows, style.width, **style.options))
@@ -392,12 +394,12 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     help="Show what devloop remembers: the last builds, or the predictions that the engine contradicted.",
 )
 def stats(
-    path: FolderArgument = Path(),
+    path: FolderArgument = ".",
     misses: Annotated[bool, typer.Option("--misses", help="List contradicted predictions.")] = False,
 ) -> None:
     from devloop.planning import builds_lines, misses_lines
 
-    location, settings, _ = _project(path, {})
+    location, settings, _ = _project(Path(path), {})
     with _workspace(location, settings) as workspace:
         lines = misses_lines(workspace.memory) if misses else builds_lines(workspace.memory)
     sys.stdout.write("\n".join(lines) + "\n")

@@ -200,7 +200,7 @@ def watch(  # noqa: PLR0917 - typer calls it by name
         output=output,
     )
     flags["restart"] = _restart_mode(restart)
-    for name_of_setting, is_off in (("run", no_run), ("sync", no_sync), ("supervisor", no_supervisor)):
+    for name_of_setting, is_off in (("run", no_run), ("live_sync", no_sync), ("supervisor", no_supervisor)):
         if is_off:
             flags[name_of_setting] = False
     session, _ = _run_session(Path(path), flags, once=once)

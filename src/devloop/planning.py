@@ -113,7 +113,7 @@ def _hypothetical(workspace: Workspace, before: Model, after: Model, edits: Edit
     learn(before.graph, as_it_is, records, everything_ran, lambda: secrets.token_hex(4))
     baseline = describe(before.graph, as_it_is)
     proof = None
-    if before.graph == after.graph and workspace.settings.sync:
+    if before.graph == after.graph and workspace.settings.live_sync:
         snapshots = _sketch(after, edits)
         proof = prove_sync(after.graph, *snapshots, edits.changes)
     question = Question(

@@ -204,6 +204,14 @@ class Containers:
         """Restart the process of a supervised container; see `supervisor.restart_in_place`."""
         return supervisor.restart_in_place(self, ident, grace_seconds=grace_seconds)
 
+    def execute(self, ident: str, command: Sequence[str]) -> tuple[int | None, str]:
+        """Run a command in a running container as its user; returns the exit code and what it printed."""
+        with self._talking():
+            made = self.client.exec_create(ident, list(command), stdout=True, stderr=True)
+            output = self.client.exec_start(made["Id"])
+            code = self.client.exec_inspect(made["Id"]).get("ExitCode")
+        return code, output.decode("utf-8", "replace")
+
     def files(self, ident: str) -> ContainerFiles:
         """Return the hands that bring files into a container."""
         return ContainerFiles(self, ident)

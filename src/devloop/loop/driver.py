@@ -35,6 +35,7 @@ from devloop.loop.lessons import Teacher
 from devloop.loop.lock import SessionLock
 from devloop.loop.scope import WatchScope
 from devloop.plan.model import Action, PathChange, Plan
+from devloop.plan.rules import SyncRule, contradictions, forced_plan, joined, sort_changes
 from devloop.plan.sync import Blocked, SyncPlan, prove_sync
 from devloop.project.discover import Location, shown
 from devloop.project.memory import Memory
@@ -188,6 +189,7 @@ class Session:
         self._saved_at: float | None = None
         self._quiet_since = time.monotonic()
         self._must_reread = False
+        self._contradicted: set[SyncRule] = set()
         self._is_quitting = False
         self._leaving = threading.Event()
         self._finished: machine.Stop | None = None
@@ -629,22 +631,56 @@ class Session:
         )
 
     def _prove(self, model: Model, tree: Tree) -> tuple[SyncPlan | Blocked | None, str | None]:
-        """Prove a sync from what serves to the tree; None where it does not come into question."""
-        serving, keeper = self._serving, self._keeper
-        if not self.settings.sync or serving is None or keeper is None:
+        """Prove a sync from what serves to the tree; None where it does not come into question.
+
+        Rules of the user's own go before the proof. The second value names what makes a restart needless.
+        """
+        serving, keeper, settings = self._serving, self._keeper, self.settings
+        if not settings.live_sync or serving is None or keeper is None:
             return None, None
         if serving.model.graph != model.graph or serving.tree.snapshots.keys() != tree.snapshots.keys():
             return None, None
         changes = changes_between(serving.tree, tree)
         if not any(changes.values()):
             return None, None
-        proof = prove_sync(
-            model.graph, serving.tree.snapshots, tree.snapshots, changes, keeper.surroundings()
-        )
-        if isinstance(proof, Blocked):
-            return proof, None
-        paths = [*(one.path for one in proof.writes if one.kind != "directory"), *proof.removals]
-        return proof, keeper.reloader(paths)
+        ruled = sort_changes(changes, settings.sync, settings.never, MAIN_CONTEXT)
+        if ruled.never is not None:
+            return Blocked(f"your rule never syncs {ruled.never}", path=ruled.never), None
+
+        def prove(found: Mapping[str, Sequence[PathChange]]) -> SyncPlan | Blocked:
+            before, after = serving.tree.snapshots, tree.snapshots
+            return prove_sync(model.graph, before, after, found, keeper.surroundings())
+
+        proof = prove(ruled.rest) if any(ruled.rest.values()) else None
+        if not ruled.forced:
+            return proof, self._reloader_of(keeper, proof)
+        for rule, sentence in contradictions(ruled, lambda change: prove({MAIN_CONTEXT: [change]})):
+            if rule not in self._contradicted:
+                self._contradicted.add(rule)
+                self._note(sentence, f"check the rule [[sync]] path = {rule.path!r}", kind="config")
+        forced = forced_plan(ruled, tree.snapshots, MAIN_CONTEXT)
+        restarts = {rule.restart for rule, _ in ruled.forced}
+        plan = joined(forced, proof)
+        if True in restarts:
+            return plan, None
+        if restarts == {False} and proof is None:
+            return plan, "your rule"
+        return plan, self._reloader_of(keeper, plan)
+
+    @staticmethod
+    def _reloader_of(keeper: Keeper, proof: SyncPlan | Blocked | None) -> str | None:
+        if not isinstance(proof, SyncPlan):
+            return None
+        written = [one.path for one in proof.writes if one.kind != "directory"]
+        return keeper.reloader([*written, *proof.removals])
+
+    def _commands(self, tree: Tree) -> tuple[tuple[str, ...], ...]:
+        """Return what the rules want to be run in the container after a sync to this tree."""
+        if self._serving is None or self._serving.tree.snapshots.keys() != tree.snapshots.keys():
+            return ()
+        changes = changes_between(self._serving.tree, tree)
+        ruled = sort_changes(changes, self.settings.sync, (), MAIN_CONTEXT)
+        return tuple(dict.fromkeys(tuple(rule.exec) for rule, _ in ruled.forced if rule.exec))
 
     def _changes(self, tree: Tree) -> Mapping[str, Sequence[PathChange]]:
         """Return what differs from what serves, else from the last build, here or as recorded."""
@@ -897,6 +933,7 @@ class Session:
         self._syncing = reached
         roots = {name: context.root for name, context in reached.model.contexts.items()}
         fallback = self._fallback()
+        commands = self._commands(reached.tree)
 
         def work() -> None:
             try:
@@ -910,10 +947,30 @@ class Session:
                 )
             except DevloopError as error:
                 self._queue.put(_SyncDone(version, Synced(ok=False, seconds=0.0, serving=None), error))
-            else:
-                self._queue.put(_SyncDone(version, synced))
+                return
+            self._queue.put(_SyncDone(version, synced))
+            if synced.ok:
+                self._run_commands(keeper, commands)
 
         self._spawn("devloop-sync", work)
+
+    def _run_commands(self, keeper: Keeper, commands: Sequence[Sequence[str]]) -> None:
+        """Run what the user's rules want after a sync, and say how it ended where it did not end well."""
+        for command in commands:
+            container = keeper.container
+            if container is None:
+                return
+            try:
+                code, output = keeper.containers.execute(container.id, command)
+            except DevloopError as error:
+                self._queue.put(
+                    _Notice(f"{' '.join(command)} could not be run: {error.message}", is_error=True)
+                )
+                continue
+            if code:
+                last = output.strip().splitlines()[-1:] or [""]
+                text = f"{' '.join(command)} ended with exit code {code}: {last[0]}"
+                self._queue.put(_Notice(text, is_error=True))
 
     def _fallback(self) -> tuple[machine.Version, RunSpec] | None:
         """Return the last good image, to go back to when a synced version dies at once."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from devloop.plan.rules import NeverRule, SyncRule
+
 Output = Literal["auto", "live", "plain", "json"]
 
 
@@ -13,9 +15,9 @@ class Settings:
     The build: `file`, `context`, `target`, `build_arg`, `build_context`, `platform`, `network` (of RUN
     steps), `add_host`, `secret`, `ssh`, `no_cache`, `pull`. The container: `run`, `name`, `publish`, `env`,
     `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
-    `health_seconds`, `rollback`, `remove`. Bringing it up to date: `sync`, `restart`, `supervisor`,
-    `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `silence`. Watching:
-    `poll`, `quiet_seconds`, `maximum_wait_seconds`.
+    `health_seconds`, `rollback`, `remove`. Bringing it up to date: `live_sync`, `sync`, `never`, `restart`,
+    `supervisor`, `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `silence`.
+    Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`.
     """
 
     # The build
@@ -48,7 +50,9 @@ class Settings:
     rollback: bool = True
     remove: bool = True
     # Bringing it up to date
-    sync: bool = True
+    live_sync: bool = True
+    sync: list[SyncRule] = field(default_factory=list)
+    never: list[NeverRule] = field(default_factory=list)
     restart: str = "auto"
     supervisor: bool = True
     background_build: bool = True

@@ -1,0 +1,140 @@
+"""Rules of the user's own: paths that are synced whatever the proof says, and paths that never are.
+
+A `[[sync]]` rule says where files below a path go in the container; who writes one knows better than the
+Dockerfile. What the Dockerfile says otherwise is reported, not obeyed.
+"""
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from devloop.context.snapshot import Directory, Entry, Node, Snapshot
+from devloop.plan.model import PathChange
+from devloop.plan.sync import Blocked, SyncPlan, SyncWrite
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRule:
+    """Sync what is at or below `path` (relative to the context) to `target` in the container.
+
+    `restart` true or false decides; None looks at the command. `exec` is run in the container afterwards.
+    """
+
+    path: str
+    target: str
+    restart: bool | None = None
+    exec: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NeverRule:
+    """Never sync what is at or below `path`: a change there rebuilds the image."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """Changes sorted by the rules: what is forced, what is left to the proof, and the path of a never."""
+
+    forced: tuple[tuple[SyncRule, PathChange], ...]
+    rest: Mapping[str, tuple[PathChange, ...]]
+    never: str | None
+
+
+def sort_changes(
+    changes: Mapping[str, Sequence[PathChange]],
+    rules: Sequence[SyncRule],
+    never: Sequence[NeverRule],
+    context: str,
+) -> Ruled:
+    """Sort the changes; the rules speak of one context, and the longest path that matches decides."""
+    forced: list[tuple[SyncRule, PathChange]] = []
+    rest: dict[str, list[PathChange]] = {}
+    refused: str | None = None
+    for name, found in changes.items():
+        for change in found:
+            if name == context and any(_is_at(change.path, one.path) for one in never):
+                refused = refused or change.path
+            matching = [one for one in rules if name == context and _is_at(change.path, one.path)]
+            if matching:
+                forced.append((max(matching, key=lambda one: len(one.path)), change))
+            else:
+                rest.setdefault(name, []).append(change)
+    return Ruled(tuple(forced), {name: tuple(found) for name, found in rest.items()}, refused)
+
+
+def _is_at(path: str, rule: str) -> bool:
+    cleaned = posixpath.normpath(rule)
+    return cleaned in {".", path} or path.startswith(f"{cleaned}/")
+
+
+def forced_plan(ruled: Ruled, after: Mapping[str, Snapshot], context: str) -> SyncPlan:
+    """Return what the rules sync: each path to its place below the rule's target."""
+    writes: dict[str, SyncWrite] = {}
+    removals: dict[str, None] = {}
+    for rule, change in ruled.forced:
+        place = rule_place(rule, change.path)
+        node = after[context].node(change.path) if context in after else None
+        write = _write(place, context, change.path, node)
+        if write is None:
+            removals[place] = None
+        else:
+            writes[place] = write
+    names = dict.fromkeys(f"{rule.path} to {rule.target}" for rule, _ in ruled.forced)
+    return SyncPlan(
+        tuple(writes[place] for place in sorted(writes)),
+        tuple(sorted(removals)),
+        f"your rule syncs {', '.join(names)}",
+    )
+
+
+def rule_place(rule: SyncRule, path: str) -> str:
+    """Return where a rule puts a path: its own path becomes the target, what is below goes below."""
+    cleaned = posixpath.normpath(rule.path)
+    rest = path if cleaned == "." else path[len(cleaned) :].lstrip("/")
+    return posixpath.normpath(posixpath.join("/", rule.target, rest))
+
+
+def _write(place: str, context: str, path: str, node: Node | None) -> SyncWrite | None:
+    if isinstance(node, Directory):
+        return SyncWrite(place, "directory", node.mode, context, path)
+    if isinstance(node, Entry) and node.kind == "link":
+        return SyncWrite(place, "link", 0o777, context, path, link=node.digest)
+    if isinstance(node, Entry) and node.kind == "file":
+        return SyncWrite(place, "file", node.mode, context, path, digest=node.disguised or node.digest)
+    return None
+
+
+def joined(forced: SyncPlan, proven: SyncPlan | Blocked | None) -> SyncPlan | Blocked:
+    """Put what the rules sync and what was proven into one plan; where the rest is blocked, all is."""
+    if isinstance(proven, Blocked):
+        return proven
+    if proven is None:
+        return forced
+    places = {one.path: one for one in (*proven.writes, *forced.writes)}
+    removals = {*proven.removals, *forced.removals} - set(places)
+    return SyncPlan(
+        tuple(places[place] for place in sorted(places)),
+        tuple(sorted(removals)),
+        f"{forced.reason}; of the rest {proven.reason}",
+    )
+
+
+def contradictions(
+    ruled: Ruled, prove: Callable[[PathChange], SyncPlan | Blocked]
+) -> tuple[tuple[SyncRule, str], ...]:
+    """Return for each rule in force what the Dockerfile says otherwise, as a sentence."""
+    found: dict[SyncRule, str] = {}
+    for rule, change in ruled.forced:
+        if rule in found:
+            continue
+        proof = prove(change)
+        if isinstance(proof, Blocked):
+            found[rule] = f"the rule syncs {change.path}, though {proof.reason}"
+            continue
+        places = [*(one.path for one in proof.writes), *proof.removals]
+        place = rule_place(rule, change.path)
+        if places and place not in places:
+            found[rule] = f"the rule puts {change.path} to {place}, the Dockerfile to {places[0]}"
+    return tuple(found.items())

@@ -8,6 +8,7 @@ leave a container that a later one takes for something else.
 import contextlib
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -242,7 +243,8 @@ class Keeper:
             is_read_only=container.is_read_only,
             kind_at=self._kind_at,
             is_ours=self._added.__contains__,
-            is_only_from=lambda _step, place: self._is_in_one_layer(place),
+            layers_with=self._layers_with,
+            layer_count=self._layer_count(),
         )
 
     def _open_files(self) -> ContainerFiles:
@@ -258,14 +260,19 @@ class Keeper:
             self._kinds[place] = found.kind if found is not None else None
         return self._kinds[place]
 
-    def _is_in_one_layer(self, place: str) -> bool | None:
-        """Tell whether a single layer of the image has a path; None where that cannot be seen."""
+    def _layers_with(self, place: str) -> frozenset[int] | None:
+        """Return which layers of the image have a path, the topmost being 0; None where that is not seen."""
+        if not self._seen_layers():
+            return None
+        return frozenset(at for at, layer in enumerate(self._seen_layers()) if _has(layer, place))
+
+    def _layer_count(self) -> int | None:
+        return len(self._seen_layers()) or None
+
+    def _seen_layers(self) -> tuple[str, ...]:
         if self._layers is None:
             self._layers = self._find_layers()
-        if not self._layers:
-            return None
-        inner = place.lstrip("/")
-        return sum(os.path.lexists(os.path.join(layer, inner)) for layer in self._layers) <= 1  # noqa: PTH118
+        return self._layers
 
     def _find_layers(self) -> tuple[str, ...]:
         # Only root may look into the engine's directories, and only a classic store has one a layer.
@@ -459,6 +466,20 @@ def _command(spec: RunSpec, image: ImageFacts) -> tuple[str, ...]:
     if spec.command is not None:
         return spec.command
     return () if spec.entrypoint is not None else image.cmd or ()
+
+
+def _has(layer: str, place: str) -> bool:
+    """Tell whether a layer's directory has a path, links followed nowhere: they lead out of the layer."""
+    *above, name = place.strip("/").split("/")
+    at = layer
+    for part in above:
+        at = f"{at}/{part}"
+        try:
+            if not stat.S_ISDIR(os.lstat(at).st_mode):
+                return False
+        except OSError:
+            return False
+    return os.path.lexists(f"{at}/{name}")
 
 
 def sync_batch(plan: SyncPlan, roots: Mapping[str, Path]) -> SyncBatch:

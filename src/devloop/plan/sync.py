@@ -1,41 +1,48 @@
 """The proof that copying files into the running container gives exactly what a rebuild would give.
 
-A changed path may be synced when every step that reads it is a COPY or ADD whose result is part of the final
-file system, and nothing after it could see the difference. The rules, each with the reason that is shown:
+For every changed path it is computed at which places of the image it is copied, and for every such place
+what the image has there before and after, whichever layers that comes from. The rules under which the
+difference may be brought into the container, each with the reason that is shown where it does not hold:
 
 - a RUN that mounts the path reads it; a RUN that follows the COPY in the same stage may read it;
 - a COPY into another stage is followed through `COPY --from` of plain paths, as long as that stage ran
   nothing afterwards;
-- a place that another step writes as well belongs to nobody alone;
-- a place under a mount, or in a read-only container, cannot be reached;
+- a source that goes, comes or changes its kind makes the build fail or do something else;
+- a place where it is not known what the topmost layer puts there belongs to nobody;
+- a place under a mount, behind a link or in a read-only container cannot be reached;
 - a path that goes leaves what lower layers hold at its place: it must be known that they hold nothing.
 
 Where a rule does not hold the answer is `Blocked` with the step and the sentence, and the image is rebuilt.
 """
 
-import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from devloop.context.patterns import has_wildcard, match_path
+from devloop.context.patterns import has_wildcard
 from devloop.context.selection import Selection, reads
-from devloop.context.snapshot import Directory, Entry, Node, Snapshot
-from devloop.dockerfile import instructions as ins
-from devloop.dockerfile.stages import (
-    BuildGraph,
-    FromContext,
-    FromImage,
-    FromVertex,
-    Input,
-    Step,
-    Taken,
-    Vertex,
-)
+from devloop.context.snapshot import Snapshot
+from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Input, Step, Taken, Vertex
 from devloop.paths import ContextPath, context_path
+from devloop.plan.copies import (
+    Chain,
+    FileKind,
+    Heads,
+    Laid,
+    Layout,
+    Part,
+    UnclearError,
+    ancestors,
+    chain_below,
+    final_chain,
+    is_named,
+    is_within,
+    may_unpack,
+    step_name,
+)
 from devloop.plan.model import PathChange
 
-FileKind = Literal["file", "directory", "link", "other"]
+__all__ = ["Blocked", "FileKind", "Surroundings", "SyncPlan", "SyncWrite", "prove_sync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,19 @@ class SyncWrite:
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What is written and removed in the container; `reason` says why that is the same as a rebuild."""
+    """What is written and removed in the container; `reason` says why that is the same as a rebuild.
+
+    A path that changes between a directory and something else is both removed and written.
+    """
 
     writes: tuple[SyncWrite, ...]
     removals: tuple[str, ...]
     reason: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the rebuilt image would have the same files."""
+        return not self.writes and not self.removals
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,37 +90,46 @@ class Surroundings:
     """What the proof needs to know of the container.
 
     `kind_at` looks at a path without following links at its end; `is_ours` tells that devloop itself brought
-    a path into the container that its image does not have; `is_only_from` tells whether the layer of a
-    step is the only one with a path (None: it cannot be known).
+    a path into the container where nothing was before; `layers_with` returns which layers of the image have
+    a path of their own, counted from the topmost, which is 0 (None: it cannot be seen), and `layer_count`
+    how many there are.
     """
 
     mounts: tuple[str, ...] = ()
     is_read_only: bool = False
     kind_at: Callable[[str], FileKind | None] = lambda _path: None
     is_ours: Callable[[str], bool] = lambda _path: False
-    is_only_from: Callable[[int, str], bool | None] = lambda _step, _path: None
+    layers_with: Callable[[str], frozenset[int] | None] = lambda _path: None
+    layer_count: int | None = None
 
 
 UNKNOWN_CONTAINER = Surroundings()
 """What is assumed where no container is at hand: nothing is mounted and nothing is in the way."""
 
+_ENGINE_OWN = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev")
+"""What the engine mounts into every container."""
+_NAME_FILES = ("/etc/passwd", "/etc/group")
+
 
 @dataclass(slots=True)
 class _Proof:
     graph: BuildGraph
-    before: Mapping[str, Snapshot]
-    after: Mapping[str, Snapshot]
+    before: Layout
+    after: Layout
     around: Surroundings
-    layers: tuple[int, ...]
+    chain: Chain
+    snapshots: Mapping[str, tuple[Snapshot | None, Snapshot | None]]
+    places: dict[str, tuple[str, Step]] = field(default_factory=dict)
     writes: dict[str, SyncWrite] = field(default_factory=dict)
     removals: dict[str, None] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
+    stages: dict[int, Chain] = field(default_factory=dict)
 
 
 class _BlockedError(Exception):
-    def __init__(self, reason: str, line: int | None = None, path: str | None = None) -> None:
+    def __init__(self, reason: str, step: Step | None = None, path: str | None = None) -> None:
         super().__init__(reason)
-        self.blocked = Blocked(reason, line, path)
+        self.blocked = Blocked(reason, step.span.first if step is not None else None, path)
 
 
 def prove_sync(
@@ -120,369 +144,371 @@ def prove_sync(
     `graph` is that of the image which the container runs, and must be that of the tree as well: a changed
     instruction is never synced.
     """
-    proof = _Proof(graph, before, after, around, final_layers(graph))
+    proof = _Proof(
+        graph,
+        Layout(graph, before, around.kind_at),
+        Layout(graph, after, around.kind_at),
+        around,
+        final_chain(graph),
+        {name: (before.get(name), after.get(name)) for name in changes},
+    )
     try:
         for context, found in changes.items():
+            _refuse_unreadable(after.get(context))
             for change in found:
-                _change(proof, context, change)
-        _check_places(proof)
+                _change(proof, context, ContextPath(change.path))
+        for place, (path, step) in sorted(proof.places.items()):
+            _settle(proof, place, path, step)
+        _check_reach(proof)
     except _BlockedError as error:
         return error.blocked
+    except UnclearError as error:
+        return Blocked(error.reason, error.step.span.first)
     writes = tuple(sorted(proof.writes.values(), key=lambda one: one.path))
     return SyncPlan(writes, tuple(sorted(proof.removals)), _because(proof))
 
 
-def final_layers(graph: BuildGraph) -> tuple[int, ...]:
-    """Return the vertices that make the final file system, lowest first; a merge stands as its copy."""
-    layers: list[int] = []
-    vertex = _last_vertex(graph, graph.target)
-    while vertex is not None:
-        node = graph.vertices[vertex]
-        if node.operation.kind == "merge":
-            producers = [one.producer.vertex for one in node.inputs if isinstance(one.producer, FromVertex)]
-            layers.append(producers[-1])
-            vertex = producers[0] if len(producers) > 1 else None
-            continue
-        layers.append(vertex)
-        vertex = _base_of(node)
-    return tuple(reversed(layers))
+def _refuse_unreadable(snapshot: Snapshot | None) -> None:
+    if snapshot is not None and snapshot.unreadable:
+        first = snapshot.unreadable[0]
+        raise _BlockedError(f"{first.path} cannot be read: {first.message}", path=first.path)
 
 
-def _last_vertex(graph: BuildGraph, index: int | None) -> int | None:
-    while index is not None:
-        stage = graph.stage(index)
-        for number in reversed(stage.steps):
-            vertex = graph.steps[number].last_vertex
-            if vertex is not None:
-                return vertex
-        index = stage.base_stage
-    return None
+# Who reads a path -------------------------------------------------------------------------------------------
 
 
-def _base_of(vertex: Vertex) -> int | None:
-    for entry in vertex.inputs:
-        if not entry.taken and isinstance(entry.producer, FromVertex):
-            return entry.producer.vertex
-    return None
-
-
-def _step(proof: _Proof, vertex: int) -> Step:
-    return proof.graph.steps[proof.graph.vertices[vertex].step]
-
-
-def _name(step: Step) -> str:
-    return f"{step.keyword} (line {step.span.first})"
-
-
-def _change(proof: _Proof, context: str, change: PathChange) -> None:
-    path = ContextPath(change.path)
+def _change(proof: _Proof, context: str, path: ContextPath) -> None:
     for vertex in proof.graph.vertices:
         for entry in vertex.inputs:
-            producer = entry.producer
-            if not isinstance(producer, FromContext) or producer.name != context:
+            if not isinstance(entry.producer, FromContext) or entry.producer.name != context:
                 continue
-            for taken in entry.taken:
-                selection = Selection(taken.sources, taken.excludes, taken.parents, taken.wildcards)
-                snapshots = (proof.before.get(context), proof.after.get(context))
-                if any(reads(selection, path, snapshot) for snapshot in snapshots):
-                    _read_by(proof, context, path, vertex, taken)
+            step = proof.graph.steps[vertex.step]
+            if not entry.taken:
+                raise _BlockedError(f"{path} is part of what {step_name(step)} stands on", step, path)
+            if any(_is_read(proof, context, path, taken) for taken in entry.taken):
+                _read_by(proof, context, path, vertex)
 
 
-def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex, taken: Taken) -> None:
+def _is_read(proof: _Proof, context: str, path: ContextPath, taken: Taken) -> bool:
+    selection = Selection(taken.sources, taken.excludes, taken.parents, taken.wildcards)
+    return any(reads(selection, path, snapshot) for snapshot in proof.snapshots[context])
+
+
+def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex) -> None:
     step = proof.graph.steps[vertex.step]
     proof.used.add(step.number)
     if vertex.operation.kind != "copy":
-        raise _BlockedError(f"{path} is read by {_name(step)}: {_short(step.text)}", step.span.first, path)
-    if isinstance(step.instruction, ins.Add):
-        _refuse_archive(proof, context, path, step)
-    chmod = step.instruction.chmod if isinstance(step.instruction, ins.Copy | ins.Add) else None
-    mode = _chmod(chmod, step, path)
-    owner = _owner(step)
-    places = _places(proof, context, path, taken, step)
-    if vertex.number in proof.layers:
-        _nothing_follows(proof, vertex.number, path, proof.layers)
-        for place in places:
-            _put(proof, _Target(place, context, path, vertex.number, mode, owner))
-        return
-    _through_stages(proof, vertex, _Origin(context, path, places, mode, owner))
+        raise _BlockedError(f"{path} is read by {step_name(step)}: {_short(step.text)}", step, path)
+    is_final = vertex.number in proof.chain.layers
+    if is_final:
+        _nothing_follows(proof, vertex.number, path, proof.chain)
+        for place in _places(proof, proof.chain, context, path, vertex):
+            proof.places.setdefault(place, (path, step))
+    _through_stages(proof, context, path, vertex, is_final=is_final)
 
 
-def _nothing_follows(proof: _Proof, vertex: int, path: str, layers: Sequence[int]) -> None:
-    for later in layers[list(layers).index(vertex) + 1 :]:
+def _nothing_follows(proof: _Proof, vertex: int, path: str, chain: Chain) -> None:
+    for later in chain.layers[chain.layers.index(vertex) + 1 :]:
         if proof.graph.vertices[later].operation.kind == "exec":
-            step = _step(proof, later)
+            step = proof.graph.steps[proof.graph.vertices[later].step]
             raise _BlockedError(
-                f"{path} may be read by {_name(step)}, which follows its COPY: {_short(step.text)}",
-                step.span.first,
+                f"{path} may be read by {step_name(step)}, which follows its COPY: {_short(step.text)}",
+                step,
                 path,
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """A path as it stands in another stage."""
-
-    context: str
-    path: ContextPath
-    places: tuple[str, ...]
-    mode: int | None
-    owner: str | None
-
-
-def _through_stages(proof: _Proof, vertex: Vertex, origin: _Origin) -> None:
-    """Follow a path from another stage into the final one, by plain paths of COPY --from."""
-    tops = {top: layers for top, layers in _other_stages(proof.graph) if vertex.number in layers}
-    consumers = [
-        (consumer, entry)
-        for consumer in proof.graph.vertices
-        for entry in consumer.inputs
-        if entry.taken and isinstance(entry.producer, FromVertex) and entry.producer.vertex in tops
-    ]
-    if not consumers:
-        step = proof.graph.steps[vertex.step]
-        raise _BlockedError(f"{origin.path} goes through {_name(step)} of another stage", step.span.first)
-    for consumer, entry in consumers:
-        step = proof.graph.steps[consumer.step]
-        if consumer.operation.kind != "copy":
-            raise _BlockedError(
-                f"{origin.path} is read by {_name(step)}: {_short(step.text)}", step.span.first, origin.path
-            )
-        if consumer.number not in proof.layers:
-            raise _BlockedError(
-                f"{origin.path} passes through more than one stage, at {_name(step)}", step.span.first
-            )
-        producer = entry.producer
-        if isinstance(producer, FromVertex):
-            _nothing_follows(proof, vertex.number, origin.path, tops[producer.vertex])
-        _nothing_follows(proof, consumer.number, origin.path, proof.layers)
-        _refuse_filters(entry, step)
-        own = step.instruction.chmod if isinstance(step.instruction, ins.Copy | ins.Add) else None
-        mode = _chmod(own, step, origin.path) or origin.mode
-        owner = _owner(step) or origin.owner
-        for place in origin.places:
-            for target in _mapped(proof, entry, place, step):
-                _put(proof, _Target(target, origin.context, origin.path, consumer.number, mode, owner))
-
-
-def _other_stages(graph: BuildGraph) -> list[tuple[int, tuple[int, ...]]]:
-    """Return for each vertex that another stage copies from: itself, with the layers below it."""
-    found = []
-    for vertex in graph.vertices:
-        for entry in vertex.inputs:
-            if entry.taken and isinstance(entry.producer, FromVertex):
-                layers: list[int] = []
-                at: int | None = entry.producer.vertex
-                while at is not None:
-                    layers.append(at)
-                    at = _base_of(graph.vertices[at])
-                found.append((entry.producer.vertex, tuple(reversed(layers))))
-    return found
-
-
-def _refuse_filters(entry: Input, step: Step) -> None:
-    for taken in entry.taken:
-        if taken.is_filtered or any(has_wildcard(source) for source in taken.sources):
-            raise _BlockedError(f"{_name(step)} takes by a pattern from a stage", step.span.first)
-
-
-def _mapped(proof: _Proof, entry: Input, place: str, step: Step) -> list[str]:
-    """Map a place in a stage through the sources of a COPY --from to places in the final image."""
-    found = []
-    destination = step.destination or "/"
-    for taken in entry.taken:
-        for source in taken.sources:
-            origin = "/" + context_path(source)
-            if place == origin:
-                found.append(_file_place(proof, destination, posixpath.basename(origin), taken, step))
-            elif origin == "/" or place.startswith(origin + "/"):
-                found.append(posixpath.join(destination, place[len(origin.rstrip("/")) + 1 :]))
-    return found
-
-
-# Places -----------------------------------------------------------------------------------------------------
-
-
-def _places(proof: _Proof, context: str, path: ContextPath, taken: Taken, step: Step) -> tuple[str, ...]:
-    """Return where a COPY puts a context path: as BuildKit computes it, one place for each source."""
-    destination = step.destination or "/"
+def _places(proof: _Proof, chain: Chain, context: str, path: ContextPath, vertex: Vertex) -> tuple[str, ...]:
+    """Return where a COPY puts a path, before and after; refuse what cannot be followed."""
     found: list[str] = []
-    for source in taken.sources:
-        if taken.parents:
-            place = _parents_place(source, path)
-            if place is not None:
-                found.append(posixpath.join(destination, place))
-        elif has_wildcard(source):
-            found.extend(_wildcard_places(proof, context, path, source, step))
-        else:
-            cleaned = context_path(source)
-            _refuse_links(proof, context, cleaned, path, step)
-            if path == cleaned:
-                if _kind(proof, context, path) == "directory":
-                    continue
-                found.append(_file_place(proof, destination, posixpath.basename(cleaned), taken, step))
-            elif not cleaned or path.startswith(f"{cleaned}/"):
-                rest = path[len(cleaned) + 1 :] if cleaned else path
-                found.append(posixpath.join(destination, rest))
+    for part in proof.after.parts(vertex):
+        if part.producer != FromContext(context) or not _is_read(proof, context, path, _single(part)):
+            continue
+        heads = (proof.before.heads(context, part), proof.after.heads(context, part))
+        places = [
+            *proof.before.places(chain, context, part, path),
+            *proof.after.places(chain, context, part, path),
+        ]
+        _same_source(proof, context, path, part, heads)
+        if not places and not _is_without_effect(part, path, heads):
+            raise _BlockedError(
+                f"{step_name(part.step)} reads {path} in a way that is not followed", part.step, path
+            )
+        found += places
     return tuple(dict.fromkeys(found))
 
 
-def _parents_place(source: str, path: str) -> str | None:
-    pivot, found, _ = source.partition("/./")
-    if not found:
-        return path
-    below = context_path(pivot)
-    return path[len(below) + 1 :] if path.startswith(f"{below}/") else None
+def _single(part: Part) -> Taken:
+    return Taken((part.source,), part.taken.wildcards, part.taken.excludes, part.taken.parents)
 
 
-def _wildcard_places(
-    proof: _Proof, context: str, path: ContextPath, source: str, step: Step
-) -> Iterable[str]:
-    pattern = context_path(source)
-    depth = pattern.count("/") + 1
-    parts = path.split("/")
-    if len(parts) < depth:
-        return
-    head = "/".join(parts[:depth])
-    if not match_path(pattern, head):
-        return
-    destination = step.destination or "/"
-    _refuse_links(proof, context, context_path(head), path, step)
-    if len(parts) > depth:
-        yield posixpath.join(destination, *parts[depth:])
-    elif _kind(proof, context, path) != "directory":
-        if not destination.endswith("/"):
-            raise _BlockedError(
-                f"{_name(step)} copies what a pattern matches to a place that is no directory by its name",
-                step.span.first,
-                path,
-            )
-        yield posixpath.join(destination, parts[-1])
-
-
-def _file_place(proof: _Proof, destination: str, name: str, taken: Taken, step: Step) -> str:
-    if destination.endswith("/") or len(taken.sources) > 1:
-        return posixpath.join(destination, name)
-    kind = proof.around.kind_at(destination)
-    if kind == "directory":
-        return posixpath.join(destination, name)
-    if kind in {"link", "other"}:
-        raise _BlockedError(f"{destination}, where {_name(step)} copies to, is a link", step.span.first)
-    return destination
-
-
-def _refuse_links(proof: _Proof, context: str, source: str, path: str, step: Step) -> None:
-    """Refuse a source that is reached through a link: what it leads to may be another file tomorrow."""
-    parts = source.split("/") if source else []
-    for depth in range(1, len(parts) + 1):
-        for tree in (proof.before, proof.after):
-            node = _node(tree, context, "/".join(parts[:depth]))
-            if isinstance(node, Entry) and node.kind == "link":
+def _same_source(
+    proof: _Proof, context: str, path: ContextPath, part: Part, heads: tuple[Heads, Heads]
+) -> None:
+    """Refuse a source that is there only before or only after, or is another kind of thing."""
+    before, after = heads
+    shown = part.source
+    if part.taken.parents:
+        source = context_path(part.source)
+        old, new = proof.before.node(context, source), proof.after.node(context, source)
+        is_same = old is not None and new is not None and type(old) is type(new)
+    elif part.is_wildcard:
+        is_same = not before.is_empty and not after.is_empty
+    else:
+        is_same = before.directories == after.directories and before.files == after.files
+        is_same = is_same and not before.is_empty
+    if not is_same:
+        raise _BlockedError(
+            f"{step_name(part.step)} takes {shown}, which came, went or changed its kind", part.step, path
+        )
+    for each in heads:
+        for _, head in each.files.values():
+            if head == path and may_unpack(part.step, head):
                 raise _BlockedError(
-                    f"{_name(step)} reaches {path} through the link {'/'.join(parts[:depth])}",
-                    step.span.first,
-                    path,
+                    f"{step_name(part.step)} may unpack {path}; COPY would not", part.step, path
                 )
 
 
-def _node(tree: Mapping[str, Snapshot], context: str, path: str) -> Node | None:
-    snapshot = tree.get(context)
-    return snapshot.node(path) if snapshot is not None else None
+def _is_without_effect(part: Part, path: str, heads: tuple[Heads, Heads]) -> bool:
+    """Tell whether a path that is read is none that is copied: the directory whose contents are."""
+    if part.taken.parents:
+        return False
+    if not part.is_wildcard:
+        return bool(heads[0].directories) and is_within(context_path(part.source), path)
+    is_head = any(head == path for each in heads for _, head in each.directories)
+    return is_head or context_path(part.source).startswith(f"{path}/")
 
 
-def _kind(proof: _Proof, context: str, path: str) -> str | None:
-    for tree in (proof.after, proof.before):
-        node = _node(tree, context, path)
-        if node is not None:
-            return "directory" if isinstance(node, Directory) else node.kind
-    return None
-
-
-# Entries ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    place: str
-    context: str
-    path: ContextPath
-    vertex: int
-    mode: int | None
-    owner: str | None
-
-
-def _put(proof: _Proof, target: _Target) -> None:
-    """Note what has to be done at one place: write what is there now, or remove what went."""
-    place = posixpath.normpath(target.place)
-    before = _node(proof.before, target.context, target.path)
-    after = _node(proof.after, target.context, target.path)
-    _refuse_mounts(proof, place, target.path)
-    step = _step(proof, target.vertex)
-    old = _kind_of(before)
-    new = _kind_of(after)
-    if new is None or (old is not None and old != new):
-        _removable(proof, place, target, step)
-        proof.removals[place] = None
-        if new is None:
-            return
-    if old == "directory" and new == "directory":
-        raise _BlockedError(f"the mode of the directory {target.path} changed", step.span.first, target.path)
-    if isinstance(after, Directory):
-        entry = SyncWrite(
-            place, "directory", _mode(target, after.mode), target.context, target.path, owner=target.owner
-        )
-    elif isinstance(after, Entry) and after.kind == "link":
-        entry = SyncWrite(
-            place, "link", 0o777, target.context, target.path, link=after.digest, owner=target.owner
-        )
-    elif isinstance(after, Entry) and after.kind == "file":
-        if after.disguised:
+def _through_stages(
+    proof: _Proof, context: str, path: ContextPath, vertex: Vertex, *, is_final: bool
+) -> None:
+    """Follow a path from another stage into the final one, by plain paths of COPY --from."""
+    step = proof.graph.steps[vertex.step]
+    consumers = _consumers(proof, vertex.number)
+    if not consumers and not is_final:
+        raise _BlockedError(f"{path} goes through {step_name(step)} of another stage", step, path)
+    for consumer, entry, inner in consumers:
+        taker = proof.graph.steps[consumer.step]
+        if consumer.operation.kind != "copy":
+            raise _BlockedError(f"{path} is read by {step_name(taker)}: {_short(taker.text)}", taker, path)
+        if consumer.number not in proof.chain.layers:
             raise _BlockedError(
-                f"{target.path} changed under an unchanged size and time, which the builder does not see",
-                step.span.first,
-                target.path,
+                f"{path} passes through more than one stage, at {step_name(taker)}", taker, path
             )
-        entry = SyncWrite(
-            place,
-            "file",
-            _mode(target, after.mode),
-            target.context,
-            target.path,
-            digest=after.digest,
-            owner=target.owner,
-        )
-    else:
-        raise _BlockedError(f"{target.path} is no file, directory or link", step.span.first, target.path)
-    known = proof.writes.get(place)
-    if known is not None and known != entry:
-        raise _BlockedError(f"{place} is written from more than one source", step.span.first, target.path)
-    proof.writes[place] = entry
+        _nothing_follows(proof, vertex.number, path, inner)
+        _nothing_follows(proof, consumer.number, path, proof.chain)
+        for place in _places(proof, inner, context, path, vertex):
+            for target in _mapped(proof, inner, consumer, entry, place):
+                proof.places.setdefault(target, (path, taker))
 
 
-def _kind_of(node: Node | None) -> str | None:
-    if node is None:
+def _consumers(proof: _Proof, vertex: int) -> list[tuple[Vertex, Input, Chain]]:
+    """Return who takes files from a file system that a vertex is part of."""
+    found = []
+    for consumer in proof.graph.vertices:
+        for entry in consumer.inputs:
+            if entry.taken and isinstance(entry.producer, FromVertex):
+                top = entry.producer.vertex
+                if top not in proof.stages:
+                    proof.stages[top] = chain_below(proof.graph, top)
+                inner = proof.stages[top]
+                if vertex in inner.layers:
+                    found.append((consumer, entry, inner))
+    return found
+
+
+def _mapped(proof: _Proof, inner: Chain, consumer: Vertex, entry: Input, place: str) -> list[str]:
+    """Map a place in a stage through the sources of a COPY --from to places in the final image."""
+    found = []
+    step = proof.graph.steps[consumer.step]
+    for part in proof.after.parts(consumer):
+        if part.producer != entry.producer:
+            continue
+        if part.taken.is_filtered or has_wildcard(part.source):
+            raise _BlockedError(f"{step_name(step)} takes by a pattern from a stage", step)
+        source = "/" + context_path(part.source)
+        kinds = [_kind_in_stage(layout, inner, source) for layout in (proof.before, proof.after)]
+        if not is_within(place, source):
+            if is_within(source, place) and kinds[0] != kinds[1]:
+                raise _BlockedError(f"{source}, which {step_name(step)} takes, came or went", step)
+            continue
+        if place != source:
+            found.append(_join(part.destination, place[len(source.rstrip("/")) + 1 :]))
+            continue
+        if kinds[0] != kinds[1] or kinds[0] is None:
+            raise _BlockedError(
+                f"{source}, which {step_name(step)} takes, came, went or changed its kind", step
+            )
+        if kinds[0] == "file":
+            name = source.rpartition("/")[2]
+            found += [part.destination, _join(part.destination, name)]
+    return found
+
+
+def _kind_in_stage(layout: Layout, inner: Chain, source: str) -> str | None:
+    if source == "/":
+        return "directory"
+    stack = layout.stack(inner, source)
+    if not stack:
+        return None if inner.is_bare else "unknown"
+    if stack[0].is_directory:
+        return "directory"
+    return "file" if stack[0].kind == "file" else stack[0].kind
+
+
+def _join(folder: str, rest: str) -> str:
+    return f"{folder.rstrip('/')}/{rest}"
+
+
+# What is at a place -----------------------------------------------------------------------------------------
+
+
+def _settle(proof: _Proof, place: str, path: str, step: Step) -> None:
+    """Note what has to be done at one place: write what is there now, or remove what went."""
+    old = _topmost(proof, proof.before, place, path, step)
+    new = _topmost(proof, proof.after, place, path, step)
+    if old == new:
+        return
+    _refuse_mounts(proof, place, path)
+    if place in _NAME_FILES:
+        raise _BlockedError(f"{place} says who owns other files", step, path)
+    if new is None:
+        _lower_hold_nothing(proof, place, path, step)
+        proof.removals[place] = None
+        return
+    was_directory = old is not None and old.is_directory
+    if old is None:
+        _refuse_other_kind(proof, place, new, step)
+    elif was_directory != new.is_directory:
+        _lower_hold_nothing(proof, place, path, step)
+        proof.removals[place] = None
+    elif was_directory and "implied" in {old.kind, new.kind}:
+        raise _BlockedError(f"the directory {place} is made in another way", step, path)
+    elif was_directory:
+        raise _BlockedError(f"the mode of the directory {path} changed", step, path)
+    proof.writes[place] = _write(proof, place, new, path, step)
+
+
+def _topmost(proof: _Proof, layout: Layout, place: str, path: str, step: Step) -> Laid | None:
+    """Return what an image has at a place as far as its COPYs go; None where they put nothing."""
+    stack = [
+        one
+        for one in layout.stack(proof.chain, place)
+        if one.kind != "unclear" or not _is_absent(proof, one, place)
+    ]
+    if not stack:
         return None
-    return "directory" if isinstance(node, Directory) else node.kind
+    named = [one for one in stack if one.kind != "implied"]
+    # What is only implied is there whatever else the layers below it hold.
+    top = named[0] if named else stack[0]
+    if top.kind == "unclear":
+        raise _BlockedError(top.reason, _step(proof, top), path)
+    if any(one.kind != "unclear" and one.is_directory != top.is_directory for one in stack):
+        raise _BlockedError(f"{place} is a directory to one step and a file to another", step, path)
+    return top
 
 
-def _mode(target: _Target, own: int) -> int:
-    return own if target.mode is None else target.mode
+def _step(proof: _Proof, laid: Laid) -> Step:
+    return proof.graph.steps[proof.graph.vertices[laid.vertex].step]
 
 
-def _removable(proof: _Proof, place: str, target: _Target, step: Step) -> None:
+def _is_absent(proof: _Proof, laid: Laid, place: str) -> bool:
+    """Tell whether the layer of a step is known to have nothing at a place."""
+    holding = _layers_with(proof, place)
+    return holding is not None and laid.vertex not in holding
+
+
+def _layers_with(proof: _Proof, place: str) -> frozenset[int] | None:
+    """Return the vertices whose layers have a path; -1 stands for the base image's."""
+    layers = proof.chain.layers
+    count = proof.around.layer_count
+    if count is None or count < len(layers) or (proof.chain.is_bare and count != len(layers)):
+        return None
+    found = proof.around.layers_with(place)
+    if found is None:
+        return None
+    return frozenset(layers[-1 - one] if one < len(layers) else -1 for one in found)
+
+
+def _lower_hold_nothing(proof: _Proof, place: str, path: str, step: Step) -> None:
+    """Refuse to remove what would leave something of a lower layer in a rebuilt image."""
+    if any(
+        one.kind == "unclear" and not _is_absent(proof, one, place)
+        for one in proof.after.stack(proof.chain, place)
+    ):
+        raise _BlockedError(f"{path} went, and another step may write {place}", step, path)
     if proof.around.is_ours(place):
         return
-    if proof.around.is_only_from(step.number, place) is True:
+    if proof.chain.is_bare:
         return
-    raise _BlockedError(
-        f"{target.path} went, and lower layers of the image may hold something at {place}",
-        step.span.first,
-        target.path,
+    holding = _layers_with(proof, place)
+    clear = _copies_on_top(proof)
+    if holding is None or not holding <= clear:
+        raise _BlockedError(
+            f"{path} went, and lower layers of the image may hold something at {place}", step, path
+        )
+
+
+def _copies_on_top(proof: _Proof) -> frozenset[int]:
+    """Return the COPYs that no RUN follows: what they put anywhere is computed."""
+    found = []
+    for layer in reversed(proof.chain.layers):
+        kind = proof.graph.vertices[layer].operation.kind
+        if kind == "exec":
+            break
+        if kind == "copy":
+            found.append(layer)
+    return frozenset(found)
+
+
+def _refuse_other_kind(proof: _Proof, place: str, new: Laid, step: Step) -> None:
+    """Refuse to put something where the container has what a build would not replace by it."""
+    kind = proof.around.kind_at(place)
+    fitting = {None, "directory"} if new.is_directory else {None, "file", "link"}
+    if kind not in fitting:
+        article = "a directory" if kind == "directory" else f"a {kind}" if kind != "other" else "special"
+        raise _BlockedError(f"what is at {place} in the image is {article}", step, new.source)
+
+
+def _write(proof: _Proof, place: str, new: Laid, path: str, step: Step) -> SyncWrite:
+    if new.is_foreign or (is_named(new.owner) and _names_are_copied(proof)):
+        raise _BlockedError(
+            f"the owner {new.owner} of {place} may be another one in the container", step, path
+        )
+    if new.is_disguised:
+        raise _BlockedError(
+            f"{path} changed under an unchanged size and time, which the builder does not see", step, path
+        )
+    match new.kind:
+        case "file" | "directory" | "link":
+            return SyncWrite(
+                place,
+                new.kind,
+                new.mode,
+                new.context,
+                new.source,
+                digest=new.digest,
+                link=new.link,
+                owner=new.owner,
+            )
+        case "other":
+            raise _BlockedError(f"{path} is no file, directory or link", step, path)
+        case _:
+            raise _BlockedError(f"{place} would come from {step_name(_step(proof, new))}", step, path)
+
+
+def _names_are_copied(proof: _Proof) -> bool:
+    """Tell whether a COPY brings users and groups: then a name may have meant another one further down."""
+    return any(
+        one.kind != "unclear" or not _is_absent(proof, one, place)
+        for place in _NAME_FILES
+        for one in proof.after.stack(proof.chain, place)
     )
 
 
 def _refuse_mounts(proof: _Proof, place: str, path: str) -> None:
-    for mount in proof.around.mounts:
-        if place == mount or place.startswith(mount.rstrip("/") + "/"):
+    for mount in (*proof.around.mounts, *_ENGINE_OWN):
+        if is_within(place, mount.rstrip("/") or "/"):
             raise _BlockedError(
                 f"{place} lies under the mount {mount}, which hides the image's files", path=path
             )
@@ -490,176 +516,18 @@ def _refuse_mounts(proof: _Proof, place: str, path: str) -> None:
         raise _BlockedError("the container's file system is read-only", path=path)
 
 
-def _check_places(proof: _Proof) -> None:
-    """Refuse places that another layer writes too, and ways through links of the container."""
-    for place, owner in [*((w.path, w) for w in proof.writes.values()), *((p, None) for p in proof.removals)]:
-        for ancestor in _ancestors(place):
-            if ancestor in proof.writes:
+def _check_reach(proof: _Proof) -> None:
+    """Refuse ways through what is no directory in the container, and the removal of what holds a mount."""
+    for place in (*proof.writes, *proof.removals):
+        for above in ancestors(place):
+            if above in proof.writes:
                 continue
-            if proof.around.kind_at(ancestor) in {"link", "file", "other"}:
-                raise _BlockedError(f"{ancestor} in the container is no directory of its own", path=place)
-        _refuse_shared_place(proof, place, owner)
-
-
-def _ancestors(place: str) -> list[str]:
-    parts = place.strip("/").split("/")
-    return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts) - 1)]
-
-
-def _refuse_shared_place(proof: _Proof, place: str, write: SyncWrite | None) -> None:
-    for layer in proof.layers:
-        vertex = proof.graph.vertices[layer]
-        step = proof.graph.steps[vertex.step]
-        if vertex.operation.kind == "mkdir":
-            made = step.destination or "/"
-            if (place == made or made.startswith(place + "/")) and (
-                write is None or write.kind != "directory"
-            ):
-                raise _BlockedError(f"{_name(step)} makes a directory at {made}", step.span.first)
-            continue
-        if vertex.operation.kind != "copy" or not _covers(step.destination or "/", place):
-            continue
-        if _heredoc_at(step, place):
-            raise _BlockedError(f"{_name(step)} writes {place} itself", step.span.first)
-        for entry in vertex.inputs:
-            if not entry.taken:
-                continue
-            if isinstance(entry.producer, FromVertex | FromImage) and not _is_source_of(proof, entry, place):
-                raise _BlockedError(
-                    f"{_name(step)} may write {place} as well, from {_origin(proof, entry)}",
-                    step.span.first,
-                )
-            if isinstance(entry.producer, FromContext):
-                _refuse_second_source(proof, entry, step, place, write)
-
-
-def _covers(destination: str, place: str) -> bool:
-    cleaned = destination.rstrip("/")
-    return (
-        place == cleaned or not cleaned or place.startswith(cleaned + "/") or cleaned.startswith(place + "/")
-    )
-
-
-def _heredoc_at(step: Step, place: str) -> bool:
-    if not isinstance(step.instruction, ins.Copy | ins.Add):
-        return False
-    destination = step.destination or "/"
-    return any(
-        place in {posixpath.normpath(posixpath.join(destination, one.name)), destination.rstrip("/")}
-        for one in step.instruction.heredocs
-    )
-
-
-def _is_source_of(proof: _Proof, entry: Input, place: str) -> bool:
-    """Tell whether a place is written through this very COPY --from, and so checked by its origin."""
-    if not isinstance(entry.producer, FromVertex):
-        return False
-    layers = dict(_other_stages(proof.graph)).get(entry.producer.vertex, ())
-    has_only_copies = all(proof.graph.vertices[one].operation.kind != "exec" for one in layers)
-    return has_only_copies and (place in proof.writes or place in proof.removals)
-
-
-def _origin(proof: _Proof, entry: Input) -> str:
-    if isinstance(entry.producer, FromVertex):
-        step = _step(proof, entry.producer.vertex)
-        return f"stage {proof.graph.stage(step.stage).label}"
-    return entry.producer.reference if isinstance(entry.producer, FromImage) else "elsewhere"
-
-
-def _refuse_second_source(
-    proof: _Proof, entry: Input, step: Step, place: str, write: SyncWrite | None
-) -> None:
-    if not isinstance(entry.producer, FromContext):
-        return
-    context = entry.producer.name
-    for source in _sources_at(proof, entry, step, place):
-        if write is not None and context == write.context and source == write.source:
-            continue
-        if write is None and _node(proof.after, context, source) is None:
-            continue
-        raise _BlockedError(f"{_name(step)} writes {place} from {source} as well", step.span.first)
-
-
-def _sources_at(proof: _Proof, entry: Input, step: Step, place: str) -> list[str]:
-    """Return the context paths that a COPY would put at a place, as far as they exist."""
-    destination = (step.destination or "/").rstrip("/")
-    rest = place[len(destination) + 1 :] if place.startswith(destination + "/") else ""
-    context = entry.producer.name if isinstance(entry.producer, FromContext) else ""
-    candidates: list[str] = []
-    for taken in entry.taken:
-        for source in taken.sources:
-            if taken.parents:
-                below = context_path(source.partition("/./")[0]) if "/./" in source else ""
-                candidates.append(posixpath.join(below, rest))
-            elif has_wildcard(source):
-                candidates.extend(_matches_at(proof, context, context_path(source), rest))
-            else:
-                cleaned = context_path(source)
-                kind = _kind(proof, context, cleaned) if cleaned else "directory"
-                if kind == "directory":
-                    candidates.append(posixpath.join(cleaned, rest) if rest else cleaned)
-                elif rest in {"", posixpath.basename(cleaned)}:
-                    candidates.append(cleaned)
-    return [
-        one
-        for one in candidates
-        if any(_node(tree, context, one) is not None for tree in (proof.before, proof.after))
-    ]
-
-
-def _matches_at(proof: _Proof, context: str, pattern: str, rest: str) -> list[str]:
-    """Return what a wildcard source puts at the place `rest` below its destination."""
-    found: list[str] = []
-    for tree in (proof.before, proof.after):
-        snapshot = tree.get(context)
-        if snapshot is None:
-            continue
-        for head in _expanded(snapshot, pattern):
-            node = snapshot.node(head)
-            if isinstance(node, Directory):
-                found.append(posixpath.join(head, rest))
-            elif posixpath.basename(head) == rest:
-                found.append(head)
-    return list(dict.fromkeys(found))
-
-
-def _expanded(snapshot: Snapshot, pattern: str) -> list[str]:
-    heads = [""]
-    for part in pattern.split("/"):
-        heads = [
-            posixpath.join(head, name)
-            for head in heads
-            for name in snapshot.children(head)
-            if match_path(part, name)
-        ]
-    return heads
-
-
-def _refuse_archive(proof: _Proof, context: str, path: ContextPath, step: Step) -> None:
-    suffixes = (".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lzma")
-    if path.lower().endswith(suffixes) or not posixpath.splitext(path)[1]:
-        raise _BlockedError(f"{_name(step)} may unpack {path}; COPY would not", step.span.first, path)
-    if _node(proof.after, context, path) is None and _node(proof.before, context, path) is None:
-        raise _BlockedError(f"{path} is not known to the context", step.span.first, path)
-
-
-def _chmod(text: str | None, step: Step, path: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise _BlockedError(
-            f"{_name(step)} sets a mode that is no octal number: --chmod={text}", step.span.first, path
-        ) from None
-
-
-def _owner(step: Step) -> str | None:
-    if not isinstance(step.instruction, ins.Copy | ins.Add) or step.instruction.chown is None:
-        return None
-    if "$" in step.instruction.chown:
-        raise _BlockedError(f"{_name(step)} takes its owner from a variable", step.span.first)
-    return step.instruction.chown
+            if proof.around.kind_at(above) in {"link", "file", "other"}:
+                raise _BlockedError(f"{above} in the container is no directory of its own", path=place)
+    for place in proof.removals:
+        for mount in (*proof.around.mounts, *_ENGINE_OWN):
+            if is_within(mount, place):
+                raise _BlockedError(f"{place} holds the mount {mount}", path=place)
 
 
 def _short(text: str, most: int = 60) -> str:
@@ -668,6 +536,6 @@ def _short(text: str, most: int = 60) -> str:
 
 
 def _because(proof: _Proof) -> str:
-    names = [_name(proof.graph.steps[number]) for number in sorted(proof.used)]
+    names = [step_name(proof.graph.steps[number]) for number in sorted(proof.used)]
     which = " and ".join(names) or "no COPY"
     return f"only {which} {'read' if len(names) > 1 else 'reads'} it, and nothing that runs comes after"

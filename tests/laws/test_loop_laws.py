@@ -23,13 +23,16 @@ from devloop.loop.state import (
     EngineChanged,
     LoopState,
     Message,
+    PauseAsked,
     Quit,
     Replan,
     ReportQueued,
+    RestartAsked,
     RetryAsked,
     StartBackground,
     StartBuild,
     StartDeploy,
+    StartRestart,
     StartSync,
     StepsMoved,
     Stop,
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
 VERSIONS = st.builds(Version, st.sampled_from("abc"), st.sampled_from("rrrs"))
-TROUBLES = ("broken", "removed", "engine gone", "engine back", "rebuild", "quit")
+TROUBLES = ("broken", "removed", "engine gone", "engine back", "rebuild", "restart", "pause", "go on", "quit")
 
 
 class Session(RuleBasedStateMachine):
@@ -71,6 +74,7 @@ class Session(RuleBasedStateMachine):
         # What was tried since the last save, and said to have failed.
         self.failed: Version | None = None
         self.has_engine = True
+        self.is_paused = False
         self.stop: Stop | None = None
         self.is_leaving = self.is_gone = False
         self.is_replanning = False
@@ -104,6 +108,12 @@ class Session(RuleBasedStateMachine):
                 assert self.image == version.image, "only the image of this version is deployed"
                 assert self.serving != version, "what serves already is not replaced"
                 self.deploying = version
+            case StartRestart(version):
+                assert self.is_idle, "one thing is in flight at a time"
+                assert self.runs_container
+                assert self.has_engine
+                assert version == self.serving, "only what serves is restarted"
+                self.deploying = version
             case StartSync(version):
                 self.check_start(version)
                 assert self.runs_container
@@ -112,6 +122,7 @@ class Session(RuleBasedStateMachine):
                 self.syncing = version
             case StartBackground(version):
                 assert self.is_idle
+                assert not self.is_paused
                 assert self.background is None
                 assert version == self.tree == self.serving, "only what was synced is owed to the image"
                 assert self.image != version.image
@@ -141,6 +152,7 @@ class Session(RuleBasedStateMachine):
         assert version != self.failed, "what failed is not tried again by itself"
         assert self.has_engine
         assert not self.is_leaving
+        assert not self.is_paused, "nothing is started while the session is paused"
 
     @property
     def is_reached(self) -> bool:
@@ -188,9 +200,23 @@ class Session(RuleBasedStateMachine):
                 self.has_engine = trouble == "engine back"
                 self.tell(EngineChanged(self.has_engine))
             case "rebuild":
-                self.failed = self.serving = self.image = None
-                self.reasons += 1
+                if self.is_idle:
+                    self.failed = self.serving = self.image = None
+                    self.reasons += 1
                 self.tell(RetryAsked())
+            case "restart":
+                if self.is_idle and self.serving is None and self.runs_container and self.has_engine:
+                    self.failed, self.is_gone = None, False
+                    self.reasons += 1
+                was_idle = self.is_idle
+                self.tell(RestartAsked())
+                if was_idle and self.serving is not None and self.runs_container and self.has_engine:
+                    assert self.deploying == self.serving, "who asks for a restart gets one"
+            case "pause" | "go on" if not self.once:
+                self.is_paused = trouble == "pause"
+                # Going on is a wish to see the newest tree served, whoever removed the container.
+                self.is_gone = self.is_gone and self.is_paused
+                self.tell(PauseAsked(self.is_paused))
             case "quit" if not self.once and self.reasons > 5:
                 self.is_leaving = True
                 self.tell(Quit())
@@ -284,7 +310,7 @@ class Session(RuleBasedStateMachine):
     @property
     def may_be_waiting(self) -> bool:
         # Who removes the container wants it gone until the next save.
-        return self.is_gone or self.is_replanning
+        return self.is_gone or self.is_replanning or self.is_paused
 
     @invariant()
     def who_leaves_is_let_go_when_nothing_is_in_flight(self) -> None:
@@ -298,6 +324,7 @@ class Session(RuleBasedStateMachine):
         self.finish_everything()
         if self.stop is None:
             self.trouble("engine back")
+            self.trouble("go on")
             self.finish_everything()
         if self.stop is None:
             self.save(self.tree or Version("a", "r"), is_needed=False)

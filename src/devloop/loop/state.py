@@ -6,14 +6,18 @@ and what serves. The machine moves them towards each other and keeps these laws,
 random sequences of messages:
 
 1. No edit is lost: when nothing is in flight, either the wanted version serves, or it failed and was said
-   to have failed, or the tree cannot be built as it stands.
+   to have failed, or the tree cannot be built as it stands, or the session is paused.
 2. A stale image is never deployed: what a build made is deployed only while the tree still wants it.
 3. One thing is in flight at a time, and a failure leaves what serves alone.
 4. A version that failed is not tried again by itself; the next save tries again, changed or not.
+5. While the session is paused nothing is started, except the restart that the user asks for; what is in
+   flight comes to its end. Going on means to bring up the newest tree.
 
 A sync that was proven goes before a build. Whether it is proven depends on what serves, so after anything
 that changed what serves the tree is planned once more (`Replan`). What a sync brought is owed to the image:
 when the tree is quiet it is built in the background, which nothing waits for.
+
+A restart that the user asks for is a deploy of what serves: it may fail like one, and changes the same.
 
 A build that became stale is canceled, unless a step runs whose result the new tree needs as well: then it
 goes on until that step is through, because the cache keeps it, and is canceled after it.
@@ -55,6 +59,7 @@ class LoopState:
     has_engine: bool = True
     runs_container: bool = True
     once: bool = False
+    paused: bool = False
 
 
 # Messages: what happened ------------------------------------------------------------------------------------
@@ -140,7 +145,19 @@ class EngineChanged:
 
 @dataclass(frozen=True, slots=True)
 class RetryAsked:
-    """The user wants a rebuild now."""
+    """The user wants a rebuild now, whatever is known to be there; work in flight is let finish instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """The user wants what serves to start anew; where nothing serves, the wanted version is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """The user wants nothing to be started for a while, or everything again."""
+
+    is_paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +177,8 @@ Message = (
     | ContainerGone
     | EngineChanged
     | RetryAsked
+    | RestartAsked
+    | PauseAsked
     | Quit
 )
 
@@ -182,6 +201,13 @@ class CancelBuild:
 @dataclass(frozen=True, slots=True)
 class StartDeploy:
     """Replace the container by one of this version; its image is there."""
+
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class StartRestart:
+    """Start the process of the version that serves anew; DeployEnded follows."""
 
     version: Version
 
@@ -228,6 +254,7 @@ Effect = (
     StartBuild
     | CancelBuild
     | StartDeploy
+    | StartRestart
     | StartSync
     | StartBackground
     | CancelBackground
@@ -266,7 +293,11 @@ def advance(state: LoopState, message: Message) -> Step:
         case EngineChanged(has_engine=has_engine):
             return _settle(replace(state, has_engine=has_engine))
         case RetryAsked():
-            return _settle(replace(state, failed=None, serving=None, built=None, syncable=None))
+            return _retry(state)
+        case RestartAsked():
+            return _restart(state)
+        case PauseAsked(is_paused=is_paused):
+            return _settle(replace(state, paused=is_paused))
         case Quit():
             return _quit(state)
         case _:
@@ -334,6 +365,21 @@ def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
     return _replanned(idle)
 
 
+def _retry(state: LoopState) -> Step:
+    if state.phase != "idle":
+        return state, ()
+    forgotten = replace(state, failed=None, serving=None, built=None, syncable=None)
+    return forgotten, (Replan(),) if forgotten.wanted is not None else ()
+
+
+def _restart(state: LoopState) -> Step:
+    if state.phase != "idle" or not state.has_engine or not state.runs_container:
+        return state, ()
+    if state.serving is None:
+        return _settle(replace(state, failed=None))
+    return replace(state, phase="deploying", deploying=state.serving), (StartRestart(state.serving),)
+
+
 def _replanned(state: LoopState) -> Step:
     """Look at the tree again where it wants something else than what serves now."""
     if state.wanted is None or state.wanted == state.serving or state.serving is None:
@@ -346,7 +392,7 @@ def _tree_quiet(state: LoopState) -> Step:
     is_owed = wanted is not None and wanted == state.serving and state.built != wanted.image
     if state.phase != "idle" or not is_owed or wanted is None or not state.has_engine:
         return state, ()
-    if state.background is not None:
+    if state.background is not None or state.paused:
         return state, ()
     return replace(state, background=wanted.image), (StartBackground(wanted),)
 
@@ -401,6 +447,8 @@ def _settle(state: LoopState) -> Step:
     wanted = state.wanted
     if wanted is None or wanted == state.failed or _is_reached(state):
         return _stopped(state) if state.once else (state, ())
+    if state.paused:
+        return state, ()
     if state.runs_container and state.syncable == wanted and state.serving is not None:
         return replace(state, phase="syncing", syncing=wanted), (StartSync(wanted),)
     state, dropped = _dropped(state)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devloop.cost import history as module
-from devloop.cost.history import BuildRecord, History, RestartTimes, StepRecord, StepStatus
+from devloop.cost.history import BuildRecord, History, RestartTimes, StepRecord, StepStatus, SyncRecord
 from devloop.state.database import Database
 
 if TYPE_CHECKING:
@@ -218,3 +218,24 @@ def test_durations_are_exactly_what_was_measured_in_order_of_time(
                 if mine:
                     expected[key] = tuple(seconds for _, _, seconds in sorted(mine, reverse=True))[:20]
             assert history.durations(project, "xyz") == expected
+
+
+def test_syncs_are_newest_first_and_apart_for_each_project(history: History) -> None:
+    for at in (1.0, 3.0, 2.0):
+        history.record_sync("p", SyncRecord(at, "sync", 0.1, 8.0))
+    history.record_sync("q", SyncRecord(9.0, "sync+restart", 0.4, None))
+    assert [one.at for one in history.syncs("p")] == [3.0, 2.0, 1.0]
+    assert history.syncs("q") == (SyncRecord(9.0, "sync+restart", 0.4, None),)
+
+
+def test_only_the_newest_syncs_are_kept(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_SYNCS_PER_PROJECT", 2)
+    for at in (1.0, 2.0, 3.0):
+        history.record_sync("p", SyncRecord(at, "sync", 0.1, 8.0))
+    assert [one.at for one in history.syncs("p")] == [3.0, 2.0]
+
+
+def test_a_forgotten_project_has_no_syncs(history: History) -> None:
+    history.record_sync("p", SyncRecord(1.0, "sync", 0.1, 8.0))
+    history.forget("p")
+    assert history.syncs("p") == ()

@@ -29,6 +29,7 @@ KEPT_DURATIONS_PER_KEY = 50
 KEPT_DURATIONS_PER_PROJECT = 5_000  # each edit of a Dockerfile makes new keys; the old ones age out here
 KEPT_BUILDS_PER_PROJECT = 500
 KEPT_RESTARTS_PER_PROJECT = 200
+KEPT_SYNCS_PER_PROJECT = 1_000
 KEPT_DURATIONS = 50_000
 KEPT_BUILDS = 20_000
 
@@ -78,6 +79,16 @@ class RestartTimes:
     start_seconds: float | None
     healthy_seconds: float | None
     runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRecord:
+    """One sync in the place of a rebuild; `rebuild_seconds` is what that was expected to take, if known."""
+
+    at: float
+    kind: str
+    seconds: float
+    rebuild_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +221,37 @@ class History:
         stop, start, healthy = (_median(row[part] for row in rows) for part in range(3))
         return RestartTimes(stop, start, healthy, len(rows))
 
+    def record_sync(self, project: str, sync: SyncRecord) -> None:
+        """Store a sync that was done."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO syncs (project, measured_at, kind, seconds, rebuild_seconds)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (project, sync.at, sync.kind, sync.seconds, sync.rebuild_seconds),
+            )
+            connection.execute(
+                "DELETE FROM syncs WHERE project = ? AND id NOT IN (SELECT id FROM syncs"
+                " WHERE project = ? ORDER BY measured_at DESC, id DESC LIMIT ?)",
+                (project, project, KEPT_SYNCS_PER_PROJECT),
+            )
+
+        self._database.write(work)
+
+    def syncs(self, project: str) -> tuple[SyncRecord, ...]:
+        """Load the syncs of a project that are still kept, newest first."""
+        rows = self._database.read(
+            "SELECT measured_at, kind, seconds, rebuild_seconds FROM syncs"
+            " WHERE project = ? ORDER BY measured_at DESC, id DESC",
+            (project,),
+        )
+        return tuple(SyncRecord(*row) for row in rows)
+
     def forget(self, project: str) -> None:
         """Remove everything that was recorded for a project."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for table in ("builds", "durations", "restarts"):
+            for table in ("builds", "durations", "restarts", "syncs"):
                 connection.execute(f"DELETE FROM {table} WHERE project = ?", (project,))  # noqa: S608  constants
 
         self._database.write(work)

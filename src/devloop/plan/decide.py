@@ -7,6 +7,7 @@ from devloop.cache.baseline import Baseline
 from devloop.cache.predict import Prediction
 from devloop.cost.estimate import critical_path, format_seconds
 from devloop.dockerfile.stages import BuildGraph, FromVertex, Step
+from devloop.plan.advice import Role, copy_first, is_needed, names_file
 from devloop.plan.model import (
     Action,
     Cause,
@@ -24,7 +25,11 @@ HIT_STATUS: Mapping[str, Status] = {"yes": "cached", "no": "run", "maybe": "unkn
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What one step costs when it runs, where that is known from, and what kind of work it is."""
+    """What one step costs when it runs, where that is known from, and what kind of work it is.
+
+    `role` says what it needs, `installed` that a step above it installed for the same family, `cache_mount`
+    is the sentence about the cache mount that would help, empty where none does.
+    """
 
     kind: str | None = None
     family: str | None = None
@@ -34,8 +39,12 @@ class StepCost:
     note: str = ""
     basis: str = ""
     manifests: tuple[str, ...] = ()
-    cache_target: str | None = None
     has_cache_mount: bool = False
+    families: tuple[str, ...] = ()
+    command: str = ""
+    role: Role = "install"
+    installed: bool = False
+    cache_mount: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +57,6 @@ class Overheads:
     build: float | None = None
     replace: float | None = None
     restart: float | None = None
-
-    @property
-    def total(self) -> float:
-        """What a rebuild pays besides its steps, as far as it is known."""
-        return (self.build or 0.0) + (self.replace or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,17 @@ def _seconds(situation: Situation, action: Action) -> float | None:
     if action == "sync+restart":
         restart = situation.overheads.restart
         return round(_SYNC_SECONDS + (_RESTART_SECONDS if restart is None else restart), 3)
+    return rebuild_seconds(situation)
+
+
+def rebuild_seconds(situation: Situation) -> float | None:
+    """Price a rebuild with its new container, whatever is done in its place; None where that is not known."""
+    seconds = build_seconds(situation)
+    return None if seconds is None else round(seconds + (situation.overheads.replace or 0.0), 3)
+
+
+def build_seconds(situation: Situation) -> float | None:
+    """Price what the builder does: the longest chain of steps that run, with lookups and export."""
     nodes: dict[int, tuple[float, Sequence[int]]] = {}
     for vertex, answer in zip(situation.graph.vertices, situation.prediction.answers, strict=True):
         if answer.result.hit == "yes":
@@ -164,7 +179,7 @@ def _seconds(situation: Situation, action: Action) -> float | None:
             return None
         above = [one.producer.vertex for one in vertex.inputs if isinstance(one.producer, FromVertex)]
         nodes[vertex.number] = (cost.seconds or 0.0, above)
-    return round(critical_path(nodes) + situation.overheads.total, 3)
+    return round(critical_path(nodes) + (situation.overheads.build or 0.0), 3)
 
 
 _SYNC_SECONDS = 0.02
@@ -292,48 +307,17 @@ def _warning(
     cost: StepCost,
     steps: tuple[PlannedStep, ...],
 ) -> Warned:
-    root = _root(situation, step)
-    path = root.cause.path if root is not None and root.cause is not None else None
-    via = f"{root.instruction} (line {root.line})" if root is not None else ""
-    above = f" and stands above {planned.instruction} (line {planned.line})" if root != planned else ""
-    code = "expensive-step"
-    way_out = ""
-    if path is not None and root is not None:
-        name = path.rpartition("/")[2]
-        is_manifest = any(_matches(name, manifest) for manifest in cost.manifests)
-        why = f"{path} is read by {via}, which stands above {planned.instruction} (line {planned.line})"
-        if is_manifest:
-            code = "dependency-install"
-            way_out = _cache_mount_advice(cost, planned)
-        elif cost.kind is not None and cost.kind.endswith(_COMPILES):
-            way_out = _cache_mount_advice(cost, planned)
-        elif cost.manifests:
-            code = "source-above-install"
-            needed = _needed_manifests(cost, planned.text)
-            way_out = (
-                f"COPY only {needed} above line {planned.line} and the rest below it:"
-                " then this edit reruns no install"
-            )
-            if root == planned:
-                way_out = f"mount only {needed}: then this edit reruns no install"
-        else:
-            way_out = f"move the COPY of {path} below line {planned.line} if the command does not need it"
-        if root == planned:
-            why = f"{path} is read by this instruction itself"
+    root = _root(situation, step) or planned
+    path = root.cause.path if root.cause is not None else None
+    why = _why(root, planned, path)
+    if path is not None:
+        code, way_out = _about_path(path, root, planned, cost)
     elif planned.cause is not None and planned.cause.rule in {"argument", "environment"}:
-        code = "variable-above-step"
-        why = planned.cause.text
-        way_out = f"declare it below line {planned.line} if the command does not need it"
+        code, way_out = "variable-above-step", _below(planned)
+    elif root.cause is not None and root.cause.rule in {"argument", "environment"}:
+        code, way_out = "variable-above-step", _below(planned)
     else:
-        why = planned.cause.text if planned.cause is not None else ""
-        if root is not None and root != planned and root.cause is not None:
-            why = f"{via} runs again ({root.cause.text}){above}"
-        way_out = _cache_mount_advice(cost, planned)
-    follow = sum(one.status != "cached" and one.line > planned.line for one in steps)
-    if follow:
-        why += (
-            f"; {follow} step{'s' if follow != 1 else ''} after it run{'s' if follow == 1 else ''} again too"
-        )
+        code, way_out = "expensive-step", cost.cache_mount or NOTHING_TO_DO
     return Warned(
         code=code,
         line=planned.line,
@@ -342,35 +326,122 @@ def _warning(
         seconds=planned.seconds,
         seconds_from=planned.seconds_from,
         note=cost.basis,
-        why=why,
+        why=why + _followed(planned, steps),
         way_out=way_out,
     )
 
 
-_COMPILES = ("-build", "-compile", "-configure")
-"""Ends of the kinds of steps that need the sources themselves."""
+NOTHING_TO_DO = "nothing to do: the change needs this step"
 
 
-def _needed_manifests(cost: StepCost, text: str) -> str:
-    """Name the files that an install needs: those that its command names, else the usual ones."""
-    names = [word.rpartition("/")[2] for word in text.split()]
-    named = [name for name in names if any(_matches(name, manifest) for manifest in cost.manifests)]
-    return _list(tuple(dict.fromkeys(named)) or cost.manifests[:2])
+def _below(planned: PlannedStep) -> str:
+    return f"declare it below line {planned.line} if the command does not need it"
 
 
-def _matches(name: str, manifest: str) -> bool:
-    import fnmatch
+def _why(root: PlannedStep, planned: PlannedStep, path: str | None) -> str:
+    """Say how the edit reaches the step: from the instruction that reads it down to here."""
+    here, via = _name(planned), _name(root)
+    maybe = planned.status == "unknown"
+    if path is not None:
+        if root == planned:
+            return f"{path} is read by this instruction itself"
+        if root.stage != planned.stage:
+            end = ", unless the same files come out" if maybe else ""
+            return f"{path} is read by {via}, and {here} stands on what that stage makes{end}"
+        return f"{path} is read by {via}, which stands above {here}"
+    if root != planned and root.cause is not None:
+        return f"{via} runs again ({root.cause.text}) and stands above {here}"
+    return planned.cause.text if planned.cause is not None else ""
 
-    return fnmatch.fnmatchcase(name, manifest.rpartition("/")[2])
+
+def _followed(planned: PlannedStep, steps: tuple[PlannedStep, ...]) -> str:
+    below = [one for one in steps if one.status != "cached" and one.line > planned.line]
+    if not below:
+        return ""
+    word = "may run" if any(one.status == "unknown" for one in below) else "run"
+    if len(below) == 1:
+        return f"; 1 step after it {word.replace('run', 'runs') if word == 'run' else word} again too"
+    return f"; {len(below)} steps after it {word} again too"
 
 
-def _cache_mount_advice(cost: StepCost, planned: PlannedStep) -> str:
-    if cost.has_cache_mount or cost.cache_target is None:
-        return "nothing to do: the change needs this step"
-    return (
-        f"a cache mount keeps what was downloaded: RUN --mount=type=cache,target={cost.cache_target}"
-        f" ... (line {planned.line})"
-    )
+def _name(step: PlannedStep) -> str:
+    return f"{step.instruction} (line {step.line})"
+
+
+def _about_path(path: str, root: PlannedStep, planned: PlannedStep, cost: StepCost) -> tuple[str, str]:
+    """Return the code and the way out for an edited path that reaches an expensive step."""
+    needed = is_needed(path, cost.manifests, cost.families) or names_file(cost.command, path)
+    match cost.role:
+        case "build":
+            if needed and not cost.installed and cost.family != "c":
+                return "dependency-install", _for_new_dependencies(cost)
+            return "build-from-source", _for_build(root, planned, cost)
+        case "standalone" if not names_file(cost.command, path):
+            if needed:
+                return "dependency-install", (
+                    f"give what needs none of these files ({cost.family}) a RUN of its own above {_name(root)}"
+                )
+            return "source-above-install", _for_standalone(root, planned)
+        case "browsers":
+            if not needed:
+                return "source-above-install", (
+                    f"install the browsers right after the packages, above the source that {_name(root)} reads"
+                )
+        case _:
+            if not needed:
+                return "source-above-install", _for_install(root, planned, cost)
+    return "dependency-install", _for_new_dependencies(cost)
+
+
+def _for_new_dependencies(cost: StepCost) -> str:
+    if cost.has_cache_mount:
+        return "nothing to do: what is new must be installed, and the cache mount keeps the rest"
+    return cost.cache_mount or "nothing to do: what is new must be installed"
+
+
+def _for_build(root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str:
+    if cost.family == "cargo" and not cost.installed and not cost.has_cache_mount:
+        return (
+            "compile the dependencies in a step of their own above the source (cargo chef cook):"
+            " then only your own code is compiled"
+        )
+    if cost.cache_mount:
+        return cost.cache_mount
+    if cost.kind in _OF_PRODUCTION:
+        return (
+            f"develop on a stage that ends above line {planned.line} and runs the development server:"
+            " devloop watch --target STAGE"
+        )
+    return "nothing to do: this step compiles what was edited"
+
+
+_OF_PRODUCTION = frozenset({"js-build", "assets-precompile"})
+"""Kinds of builds that a development server does without."""
+
+
+def _for_standalone(root: PlannedStep, planned: PlannedStep) -> str:
+    if root == planned:
+        return "take the files of the project out of this step: it needs none of them"
+    if root.stage != planned.stage:
+        return (
+            f"move line {planned.line} up in its stage, above the COPY --from: it needs none of these files"
+        )
+    return f"move line {planned.line} above {_name(root)}: it needs none of the files there"
+
+
+def _for_install(root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str:
+    if cost.kind == "pip-project":
+        return (
+            f"install the dependencies from a requirements file above {_name(root)},"
+            " and here only the project: pip install --no-deps ."
+        )
+    files, hint = copy_first(cost.family or "", cost.manifests, cost.command)
+    if root == planned:
+        return f"mount only {files}: then this edit reruns no install"
+    if root.stage != planned.stage:
+        where = f"COPY {files} from the build context above line {planned.line}, and from the stage below it"
+        return f"{where}: then this edit reruns no install"
+    return f"COPY only {files} above line {planned.line} and the rest below it{hint}"
 
 
 def _root(situation: Situation, step: Step) -> PlannedStep | None:

@@ -6,7 +6,7 @@ and `plan`.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devloop.cache.baseline import Baseline, fingerprint
 from devloop.cache.predict import Contents, Prediction, predict
@@ -16,10 +16,18 @@ from devloop.cost.estimate import estimate_step
 from devloop.cost.history import History, RestartTimes
 from devloop.cost.priors import PRIORS
 from devloop.dockerfile import instructions as ins
-from devloop.dockerfile.stages import BuildGraph, FromContext, Step
-from devloop.plan.advice import CACHE_TARGETS
+from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Step
+from devloop.paths import context_path
+from devloop.plan.advice import Surroundings, cache_mount, role_of
 from devloop.plan.causes import ChangesOf, Evidence, name_causes
-from devloop.plan.decide import Overheads, Situation, StepCost, decide
+from devloop.plan.decide import (
+    Overheads,
+    Situation,
+    StepCost,
+    build_seconds,
+    decide,
+    rebuild_seconds,
+)
 from devloop.plan.model import PathChange, Plan
 from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.reading import Model
@@ -150,12 +158,73 @@ def price_steps(
                     for name in manifests.get(key, ())
                 )
             ),
-            cache_target=next(
-                (CACHE_TARGETS[family] for family in families if family in CACHE_TARGETS), None
-            ),
             has_cache_mount=run is not None and _has_cache_mount(run),
+            families=families,
+            command=_work_text(step),
         )
+    for number, one in classes.items():
+        costs[number] = _with_advice(graph, graph.steps[number], one, classes, costs[number])
     return costs
+
+
+def _with_advice(
+    graph: BuildGraph,
+    step: Step,
+    one: Classification,
+    classes: Mapping[int, Classification],
+    cost: StepCost,
+) -> StepCost:
+    """Add what a step needs and which cache mount would help it."""
+    if not cost.expensive or one.family is None:
+        return cost
+    role = role_of(one.kind, cost.command)
+    above = _runs_above(graph, step)
+    installed = any(
+        one.family in classes[other.number].families
+        and role_of(classes[other.number].kind, _work_text(other)) == "install"
+        for other in above
+        if other.number in classes
+    )
+    base = ""
+    index: int | None = step.stage
+    while index is not None:
+        stage = graph.stage(index)
+        base, index = stage.base_reference, stage.base_stage
+    where = Surroundings(
+        text=cost.command,
+        user=step.user,
+        environment=dict(step.environment),
+        base=base,
+        earlier=tuple(_work_text(other) for other in above),
+        installed=installed,
+        taken=_taken_from(graph, step),
+    )
+    mount = "" if cost.has_cache_mount else cache_mount(one.family, role, where)
+    return replace(cost, role=role, installed=installed, cache_mount=mount)
+
+
+def _runs_above(graph: BuildGraph, step: Step) -> tuple[Step, ...]:
+    """Return the RUN steps above one in its chain of stages."""
+    found: list[Step] = []
+    index: int | None = step.stage
+    while index is not None:
+        stage = graph.stage(index)
+        found = [graph.steps[number] for number in stage.steps] + found
+        index = stage.base_stage
+    return tuple(one for one in found if isinstance(one.instruction, ins.Run) and one.number < step.number)
+
+
+def _taken_from(graph: BuildGraph, step: Step) -> tuple[str, ...]:
+    """Return the absolute paths that COPYs and mounts of other stages take from the stage of a step."""
+    return tuple(
+        "/" + context_path(source)
+        for vertex in graph.vertices
+        for entry in vertex.inputs
+        if isinstance(entry.producer, FromVertex)
+        and graph.steps[graph.vertices[entry.producer.vertex].step].stage == step.stage
+        for taken in entry.taken
+        for source in taken.sources
+    )
 
 
 def overheads(history: History | None, project: str) -> Overheads:
@@ -200,11 +269,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A plan with what it was derived from, for whoever builds next and compares."""
+    """A plan with what it was derived from, for whoever builds next and compares.
+
+    `build_seconds` is what the builder alone would take, `rebuild_seconds` a rebuild with its new container.
+    """
 
     plan: Plan
     prediction: Prediction
     fingerprint: str
+    build_seconds: float | None = None
+    rebuild_seconds: float | None = None
 
 
 def answer(question: Question, settings: Settings, history: History | None) -> Answered:
@@ -245,7 +319,7 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         reloader=question.reloader,
         runs_container=settings.run,
     )
-    return Answered(decide(situation), prediction, now)
+    return Answered(decide(situation), prediction, now, build_seconds(situation), rebuild_seconds(situation))
 
 
 def describe_feeds(graph: BuildGraph, step: Step) -> str:
@@ -260,7 +334,7 @@ def describe_feeds(graph: BuildGraph, step: Step) -> str:
 
 
 def _feed_words(graph: BuildGraph, producer: object, sources: Sequence[str]) -> list[str]:
-    from devloop.dockerfile.stages import FromImage, FromRemote, FromVertex
+    from devloop.dockerfile.stages import FromImage, FromRemote
 
     match producer:
         case FromContext(name=name):

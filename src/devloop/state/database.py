@@ -162,7 +162,20 @@ CREATE TABLE misses (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS)
+_SYNCS = """
+-- rebuild_seconds is what a rebuild in the place of the sync was expected to take.
+CREATE TABLE syncs (
+    id INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    measured_at REAL NOT NULL,
+    kind TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    rebuild_seconds REAL
+);
+CREATE INDEX syncs_by_project ON syncs (project, measured_at);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS, _SYNCS)
 """Script n takes a file from version n to n + 1. A released script is never edited, only followed."""
 
 

@@ -444,7 +444,7 @@ def test_a_command_that_nobody_knows_has_no_price(make: Callable[..., Project]) 
 
 
 def test_an_edit_is_planned_as_if_the_tree_had_been_built(make: Callable[..., Project]) -> None:
-    plan = make(sync=False).edit("main.py")
+    plan = make(live_sync=False).edit("main.py")
     assert (plan.action, [step.line for step in plan.runs]) == ("rebuild", [6, 7])
     assert [(change.path, change.kind) for change in plan.changes] == [("main.py", "modified")]
 
@@ -456,7 +456,7 @@ def test_an_edit_that_can_be_synced_is_planned_as_a_sync(make: Callable[..., Pro
 
 
 def test_a_file_that_is_not_there_yet_would_be_added(make: Callable[..., Project]) -> None:
-    plan = make("FROM scratch\nCOPY . /app\n", sync=False).edit("new.py")
+    plan = make("FROM scratch\nCOPY . /app\n", live_sync=False).edit("new.py")
     assert [(change.path, change.kind) for change in plan.changes] == [("new.py", "added")]
     assert cause_at(plan, 2) == "content: new.py was added"
 
@@ -491,7 +491,7 @@ def test_an_edit_of_a_path_that_no_step_reads_says_so(make: Callable[..., Projec
 
 
 def test_an_edit_behind_a_link_reaches_the_step_that_copies_the_link(make: Callable[..., Project]) -> None:
-    project = make("FROM scratch\nCOPY current /app/\n", {"v1/main.py": ""}, sync=False)
+    project = make("FROM scratch\nCOPY current /app/\n", {"v1/main.py": ""}, live_sync=False)
     (project.folder / "current").symlink_to("v1")
     assert step_at(project.edit("v1/main.py"), 2).status == "run"
 

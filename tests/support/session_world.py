@@ -233,7 +233,7 @@ class World:
         self.work: list[tuple[str, Callable[[], None]]] = []
         self.works_at_once = False
         self.events: list[Event] = []
-        self.flags = {"output": "json", "sync": False, **(flags or {})}
+        self.flags = {"output": "json", "live_sync": False, **(flags or {})}
         settings = self.reload()[1]
         location = locate(folder, settings)
         memory = Memory(location)

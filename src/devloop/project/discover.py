@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from devloop.errors import DevloopError
 from devloop.project.settings import Settings
+
+_IMAGE_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
 
 
 class ProjectNotFound(DevloopError):  # noqa: N818 - it names what the user will read
@@ -72,7 +75,7 @@ def locate(path: Path, settings: Settings) -> Location:
         raise ProjectNotFound(
             f"the build context {settings.context} is not a folder", hint="check the key context or --context"
         )
-    name = settings.name or _clean_name(folder.name)
+    name = _clean_name(folder.name) if settings.name is None else _checked_name(settings.name)
     text = "\0".join((str(dockerfile), str(context), settings.target or ""))
     identity = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return Location(folder, dockerfile, context, name, identity, _git_root(folder))
@@ -95,9 +98,18 @@ def _dockerfile(folder: Path, settings: Settings) -> Path:
 
 
 def _clean_name(name: str) -> str:
-    """Make a name that an image and a container can have."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name.lower())
-    return kept.strip("._-") or "project"
+    """Make a name that an image and a container can have: words with single separators between them."""
+    joined = re.sub(r"[^a-z0-9]+", lambda found: found[0][0] if found[0][0] in "._" else "-", name.lower())
+    return joined.strip("._-") or "project"
+
+
+def _checked_name(name: str) -> str:
+    if not _IMAGE_NAME.fullmatch(name):
+        raise ProjectNotFound(
+            f"{name!r} cannot be the name of an image",
+            hint="small letters and digits, with single . _ or - between them",
+        )
+    return name
 
 
 def _git_root(folder: Path) -> Path | None:

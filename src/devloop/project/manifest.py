@@ -1,7 +1,8 @@
 """The contents of the last build, one line a path, so that a later start can name what has changed.
 
-A line holds context, path and a token of kind, mode and content. Two trees are compared as sets of lines,
-which costs next to nothing for what is equal.
+A line holds path, context and a token of kind, mode and content. Two trees are compared as sets of lines,
+which costs next to nothing for what is equal. The path comes first: it alone may start with a line end, and
+must not be taken for one.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from pathlib import Path
 from devloop.context.snapshot import Directory, Node, Snapshot, walk
 from devloop.plan.model import ChangeKind, PathChange
 
-_HEAD = b"devloop manifest 1\n"
+_HEAD = b"devloop manifest 2\n"
 _BETWEEN = "\0"
 _END = "\0\n"
 
@@ -21,7 +22,7 @@ def manifest_lines(snapshots: Mapping[str, Snapshot]) -> Iterator[str]:
     """Yield a line for every path of every context."""
     for name in sorted(snapshots):
         for path, node in walk(snapshots[name].root, ""):
-            yield f"{name}{_BETWEEN}{path}{_BETWEEN}{_token(node)}"
+            yield f"{path}{_BETWEEN}{name}{_BETWEEN}{_token(node)}"
 
 
 def _token(node: Node) -> str:
@@ -43,7 +44,7 @@ def compare(before: Iterable[str], after: Iterable[str]) -> Mapping[str, tuple[P
 
 
 def _split(line: str) -> tuple[tuple[str, str], str]:
-    context, path, token = line.split(_BETWEEN)
+    path, context, token = line.split(_BETWEEN)
     return (context, path), token
 
 

@@ -132,6 +132,13 @@ def read_model(
         if "://" in value or name.lower() not in graph.contexts():
             continue
         root = (location.folder / value).resolve()
+        if not root.is_dir():
+            return ReadingProblem(
+                "file",
+                f"the build context {name} is not a folder: {value}",
+                "",
+                "check the key build_context or --build-context",
+            )
         own = NO_RULES
         if (root / ".dockerignore").is_file():
             found = _read_ignore(root / ".dockerignore")

@@ -405,7 +405,8 @@ def _below(wanted: _Wanted, name: str) -> _Wanted:
 
 
 def _is_match(part: str, name: str) -> bool:
-    return part == name or (("\\" in part or has_wildcard(part)) and match_path(part, name))
+    # The client takes even the source of a mount for a pattern: a file called `[x]` is not sent by its name.
+    return match_path(part, name) if "\\" in part or has_wildcard(part) else part == name
 
 
 def _with_link_targets(root: str, wanted: Sequence[str]) -> frozenset[str]:

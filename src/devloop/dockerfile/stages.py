@@ -328,6 +328,23 @@ def resolve(
         return _problem(dockerfile, refusal)
 
 
+def _references(instruction: Instruction) -> Iterable[tuple[str, Span]]:
+    """Yield what an instruction takes from by `--from` or `from=`."""
+    if isinstance(instruction, ins.Copy) and instruction.from_:
+        if "$" in instruction.from_:
+            raise _Refused(
+                instruction.span,
+                "--from cannot hold a variable",
+                "a stage above whose FROM uses the variable",
+            )
+        yield instruction.from_, instruction.span
+    if isinstance(instruction, ins.Run):
+        for mount in instruction.mounts:
+            source = mount.get("from")
+            if source:
+                yield source, instruction.span
+
+
 def _no_images(_reference: str, _platform: Platform) -> ImageConfig | None:
     return None
 
@@ -370,6 +387,8 @@ class _Resolver:
 
     def graph(self) -> BuildGraph:
         self._split()
+        for draft in self.drafts:
+            self._base_reference(draft)
         target = self._target()
         self.target_name = self.options.target or self.drafts[-1].name or "default"
         for name, value in self._platform_args().items():
@@ -402,6 +421,7 @@ class _Resolver:
         if not self.drafts:
             raise _Refused(Span(1, 1), "there is no FROM: nothing to build", "FROM image")
         self.drafts[-1].body = tuple(body)
+        self._refuse_circles()
         if not self.options.target:
             self.target_name = self.drafts[-1].name or "default"
         platform_args = self._platform_args()
@@ -414,6 +434,36 @@ class _Resolver:
                     value = self._expand(default, {**platform_args, **self.global_args}, arg.span)
                 if value is not None:
                     self.global_args[name] = value
+
+    def _refuse_circles(self) -> None:
+        """Refuse what the engine refuses even in a stage that nobody needs: circles, and numbers of no stage.
+
+        A base is no part of a circle, because it is looked for above only.
+        """
+        deps: dict[int, list[int]] = {}
+        for draft in self.drafts:
+            deps[draft.index] = found = []
+            for instruction in draft.body:
+                for reference, span in _references(instruction):
+                    if isinstance(instruction, ins.Copy) and reference.isdigit():
+                        if int(reference) >= len(self.drafts):
+                            raise _Refused(
+                                span, f"--from={reference} is no stage", "the index of a stage above"
+                            )
+                        found.append(int(reference))
+                    else:
+                        named = [one.index for one in self.drafts if one.name == reference.lower()]
+                        found.extend(named[-1:])
+        for draft in self.drafts:
+            waiting, seen = list(deps[draft.index]), set[int]()
+            while waiting:
+                one = waiting.pop()
+                if one == draft.index:
+                    name = draft.name or str(draft.index)
+                    raise _Refused(draft.origin.span, f"stage {name} takes from itself, by way of --from")
+                if one not in seen:
+                    seen.add(one)
+                    waiting.extend(deps[one])
 
     def _platform_args(self) -> dict[str, str]:
         target, build = self.options.platform, self.options.build_platform
@@ -496,13 +546,7 @@ class _Resolver:
     def _start(self, draft: _Draft) -> None:
         origin = draft.origin
         scope = dict(self.global_args)
-        reference = self._expand(origin.image, scope, origin.span)
-        if not reference:
-            raise _Refused(
-                origin.span,
-                f"the base name {origin.image} is empty after expansion",
-                "a default for the ARG above the first FROM, or --build-arg",
-            )
+        reference = self._base_reference(draft)
         draft.platform = self.options.platform
         if origin.platform:
             text = self._expand(origin.platform, scope, origin.span)
@@ -521,6 +565,17 @@ class _Resolver:
             self._load_config(draft, ImageConfig(""))
         else:
             self._start_from_image(draft, reference, override)
+
+    def _base_reference(self, draft: _Draft) -> str:
+        origin = draft.origin
+        reference = self._expand(origin.image, self.global_args, origin.span)
+        if not reference:
+            raise _Refused(
+                origin.span,
+                f"the base name {origin.image} is empty after expansion",
+                "a default for the ARG above the first FROM, or --build-arg",
+            )
+        return reference
 
     def _earlier_stage(self, reference: str, before: int) -> int | None:
         # BuildKit compares with the lower-cased name, case-sensitively; the nearest earlier stage wins.
@@ -788,19 +843,19 @@ class _Resolver:
             draft.args.append(name)
 
     def _workdir(self, draft: _Draft, instruction: ins.Workdir, *, is_trigger: bool) -> None:
-        draft.ordinal += 1
         text = self._display(draft, instruction)
         path = self._expand(instruction.path, draft.environment.mapping, instruction.span)
-        if not path:
-            raise _Refused(instruction.span, "WORKDIR is empty after expansion", "an absolute path")
         # A RUN gets an absolute path as it is written, its slash at the end included; only the folder that is
         # made, and whatever is relative to it, is cleaned.
-        draft.workdir = path if path.startswith("/") else _joined(draft.workdir, path)
+        if path:
+            draft.workdir = path if path.startswith("/") else _joined(draft.workdir, path)
         made = _joined("/", draft.workdir)
         if made == "/":
+            # It makes no step, and the engine counts it in the total only.
             self._add_step(draft, instruction, text, vertex=None, is_trigger=is_trigger)
             return
-        parts = [("path", made), ("mode", "755"), ("owner", repr(_owner(draft.user or None)))]
+        draft.ordinal += 1
+        parts = [("path", made), ("mode", "755"), ("owner", repr(_owner(draft.user)))]
         epoch = self.given.get("SOURCE_DATE_EPOCH")
         if epoch is not None:
             parts.append(("timestamp", epoch))
@@ -938,8 +993,9 @@ class _Resolver:
         if kind in _SORTED and target and not target.startswith("/"):
             target = _joined(draft.workdir, target)
         if kind == "cache" and "target" in given:
-            given.setdefault("id", given["target"])
+            given.setdefault("id", posixpath.normpath(given["target"]))
         given["target"] = target
+        _check_mount(given, span)
         return given
 
     def _mount(self, draft: _Draft, given: Mapping[str, str], span: Span, sources: "_MountSources") -> str:
@@ -965,17 +1021,17 @@ class _Resolver:
             case "bind":
                 covered = (target, readonly, wired)
             case "cache":
-                # Only an entirely default cache has its name in the key; any other name leaves none there.
-                name = posixpath.join(
-                    "/", self.given.get("BUILDKIT_CACHE_MOUNT_NS", ""), given.get("id", "").lstrip("/")
-                )
+                # The engine takes a name out of its key, unless it looks like the one that a cache has by
+                # default: what stands behind the namespace is the target.
+                namespace = self.given.get("BUILDKIT_CACHE_MOUNT_NS", "")
+                name = f"{namespace}/{given['id']}"
                 is_shared = given.get("sharing", "shared") == "shared"
-                is_default = is_shared and posixpath.normpath(name) == posixpath.normpath(target or "/")
+                is_default = is_shared and target in {name, name.partition("/")[2]}
                 has_owner = any(key in given for key in ("uid", "gid", "mode"))
                 covered = (
                     target,
                     readonly,
-                    is_default,
+                    name if is_default else "",
                     (*owner[:2], owner[2] or "493") if has_owner else None,
                     wired,
                 )
@@ -1004,6 +1060,7 @@ _MOUNT_ALIASES = {
 _SORTED = frozenset({"bind", "cache", "tmpfs"})
 _MOUNT_ORDER = {"secret": 1, "ssh": 2}
 _TRUE = frozenset({"", "1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)i?b?", re.IGNORECASE)
 
 
@@ -1012,9 +1069,29 @@ def _number(text: str | None, default: str) -> str:
 
 
 def _bytes(text: str) -> str:
-    """Return a size as a number of bytes, so that `1m` equals `1048576`."""
+    """Return a size as a number of bytes, so that `1m` equals `1048576`; none is like nothing given."""
     found = _SIZE.fullmatch(text)
-    return str(int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower() or " "))) if found else text
+    size = int(float(found[1]) * 1024 ** " kmgtp".index(found[2].lower() or " ")) if found else text
+    return str(size or "")
+
+
+def _check_mount(given: Mapping[str, str], span: Span) -> None:
+    """Refuse what the engine refuses of a mount."""
+    kind, target = given["type"], given["target"]
+    if kind in _SORTED and _joined("/", target) == "/":
+        raise _Refused(
+            span, f"a mount of type {kind} with the target {target or 'missing'!r}", "target=/path"
+        )
+    if kind == "secret" and not (target or given.get("id") or given.get("source")):
+        raise _Refused(span, "a secret without a name", "id=NAME")
+    if given.get("sharing", "shared") not in {"shared", "private", "locked"}:
+        raise _Refused(span, f"unknown sharing {given['sharing']!r}", "shared, private or locked")
+    for key in ("uid", "gid"):
+        if key in given and not _NUMBER.fullmatch(given[key]):
+            raise _Refused(span, f"{key}={given[key]} is no number", f"{key}=0")
+    for key in ("readonly", "readwrite", "required"):
+        if given.get(key, "") not in _TRUE | _FALSE:
+            raise _Refused(span, f"{key}={given[key]} is neither true nor false", key)
 
 
 def _mount_readonly(given: Mapping[str, str], kind: str) -> bool:
@@ -1083,21 +1160,21 @@ def _parents_pattern(source: str) -> tuple[str, str]:
 
 
 def _owner(chown: str | None) -> tuple[str, ...] | None:
-    if chown is None:
+    if not chown:
         return None
     return tuple(_principal(part) for part in chown.split(":", 1))
 
 
 def _principal(name: str) -> str:
-    """Return a user or group as the engine keeps it: `root` is 0, and numbers lose their leading zeros."""
-    return "0" if name == "root" else str(int(name)) if _NUMBER.fullmatch(name) else name
+    """Return a user or group as the engine keeps it: `root` and nothing are 0, and 007 is 7."""
+    return "0" if name in {"", "root"} else str(int(name)) if _NUMBER.fullmatch(name) else name
 
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def _mode(chmod: str | None) -> str | None:
-    if chmod is None:
+    if not chmod:
         return None
     try:
         return str(int(chmod, 8))

@@ -442,6 +442,11 @@ class _Run:
         seen: Seen,
     ) -> None:
         self.say(f"--- build {number}: {', '.join(map(_edit_words, step)) or 'start'} -> {outcome.status}")
+        if outcome.error:
+            self.say(f"  {outcome.error_kind}: {outcome.error}")
+        for vertex in outcome.vertices:
+            if vertex.error:
+                self.say(f"  {vertex.name}: {vertex.error}")
         for one in model.graph.steps:
             if one.vertex is not None:
                 answer = prediction.answers[one.vertex]

@@ -7,6 +7,7 @@ from devloop.plan.model import PathChange
 from devloop.plan.rules import (
     NeverRule,
     SyncRule,
+    compose_rules,
     contradictions,
     forced_plan,
     joined,
@@ -88,3 +89,44 @@ def test_a_rule_against_the_dockerfile_is_reported_with_both_places() -> None:
     )
     same = SyncPlan((SyncWrite("/srv/static/img/logo.svg", "file", 0o644, "", LOGO.path),), (), "")
     assert contradictions(ruled, lambda _change: same) == ()
+
+
+SERVICES = {
+    "web": {
+        "build": {"context": "/p", "dockerfile": "Dockerfile"},
+        "develop": {
+            "watch": [
+                {"path": "/p/src", "action": "sync", "target": "/app/src"},
+                {"path": "/p/conf", "action": "sync+restart", "target": "/etc/app"},
+                {"path": "/p/package.json", "action": "rebuild"},
+                {"path": "/p/css", "action": "sync+exec", "target": "/css", "exec": {"command": "make css"}},
+                {"path": "/elsewhere", "action": "sync", "target": "/x"},
+            ]
+        },
+    },
+    "db": {"image": "postgres"},
+}
+
+
+def test_the_rules_of_a_compose_file_are_those_of_the_service_that_builds_this() -> None:
+    found = compose_rules(SERVICES, context="/p", dockerfile="/p/Dockerfile", target=None)
+    assert found == (
+        "web",
+        (
+            SyncRule("src", "/app/src", restart=False),
+            SyncRule("conf", "/etc/app", restart=True),
+            SyncRule("css", "/css", restart=False, exec=("make", "css")),
+        ),
+        (NeverRule("package.json"),),
+    )
+
+
+def test_another_dockerfile_target_or_context_has_no_rules() -> None:
+    assert compose_rules(SERVICES, context="/p", dockerfile="/p/Dockerfile.dev", target=None) is None
+    assert compose_rules(SERVICES, context="/p", dockerfile="/p/Dockerfile", target="dev") is None
+    assert compose_rules(SERVICES, context="/q", dockerfile="/q/Dockerfile", target=None) is None
+
+
+def test_two_services_of_one_build_leave_the_choice_open() -> None:
+    twice = {**SERVICES, "worker": SERVICES["web"]}
+    assert compose_rules(twice, context="/p", dockerfile="/p/Dockerfile", target=None) is None

@@ -7,6 +7,7 @@ Dockerfile. What the Dockerfile says otherwise is reported, not obeyed.
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from devloop.context.snapshot import Directory, Entry, Node, Snapshot
 from devloop.plan.model import PathChange
@@ -138,3 +139,54 @@ def contradictions(
         if places and place not in places:
             found[rule] = f"the rule puts {change.path} to {place}, the Dockerfile to {places[0]}"
     return tuple(found.items())
+
+
+# Rules of a compose file ------------------------------------------------------------------------------------
+
+
+def compose_rules(
+    services: Mapping[str, Any], *, context: str, dockerfile: str, target: str | None
+) -> tuple[str, tuple[SyncRule, ...], tuple[NeverRule, ...]] | None:
+    """Return the service that builds from this context and Dockerfile, with its rules from `develop.watch`.
+
+    `sync` restarts nothing, `sync+restart` does, `rebuild` never syncs. None where no service or more than
+    one builds this. Paths outside of the context are left out.
+    """
+    fitting = [
+        (name, service)
+        for name, service in services.items()
+        if isinstance(service, dict) and _builds(service, context, dockerfile, target)
+    ]
+    if len(fitting) != 1:
+        return None
+    name, service = fitting[0]
+    watch = (service.get("develop") or {}).get("watch") or []
+    sync: list[SyncRule] = []
+    never: list[NeverRule] = []
+    for rule in watch:
+        path = _below(str(rule.get("path", "")), context)
+        action = rule.get("action")
+        if path is None:
+            continue
+        if action == "rebuild":
+            never.append(NeverRule(path))
+        elif action in {"sync", "sync+restart", "sync+exec"} and rule.get("target"):
+            command = (rule.get("exec") or {}).get("command") or ()
+            words = tuple(command.split()) if isinstance(command, str) else tuple(command)
+            sync.append(SyncRule(path, str(rule["target"]), action == "sync+restart", words))
+    return name, tuple(sync), tuple(never)
+
+
+def _builds(service: Mapping[str, Any], context: str, dockerfile: str, target: str | None) -> bool:
+    build = service.get("build")
+    if not isinstance(build, dict) or build.get("context") != context:
+        return False
+    named = posixpath.join(context, str(build.get("dockerfile") or "Dockerfile"))
+    return posixpath.normpath(named) == dockerfile and (build.get("target") or None) == target
+
+
+def _below(path: str, context: str) -> str | None:
+    cleaned = posixpath.normpath(posixpath.join(context, path))
+    if cleaned == context:
+        return "."
+    return cleaned[len(context) + 1 :] if cleaned.startswith(f"{context}/") else None

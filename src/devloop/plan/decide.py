@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from devloop.cache.baseline import Baseline
 from devloop.cache.predict import Prediction
+from devloop.cost.classify import manifest_family
 from devloop.cost.estimate import critical_path, format_seconds
 from devloop.dockerfile.stages import BuildGraph, FromVertex, Step
 from devloop.plan.advice import Role, copy_first, is_needed, names_file
@@ -294,6 +295,8 @@ def _warnings(situation: Situation, steps: tuple[PlannedStep, ...]) -> tuple[War
             continue
         if situation.baseline is None or planned.cause.rule not in _WARNED_RULES:
             continue
+        if planned.status == "unknown" and _is_kept_by_checkpoint(situation, step, planned, cost):
+            continue
         warned = _warning(situation, step, planned, cost, steps)
         if warned.code not in situation.silenced:
             found.append(warned)
@@ -312,9 +315,7 @@ def _warning(
     why = _why(root, planned, path)
     if path is not None:
         code, way_out = _about_path(path, root, planned, cost)
-    elif planned.cause is not None and planned.cause.rule in {"argument", "environment"}:
-        code, way_out = "variable-above-step", _below(planned)
-    elif root.cause is not None and root.cause.rule in {"argument", "environment"}:
+    elif any(one.cause and one.cause.rule in {"argument", "environment"} for one in (planned, root)):
         code, way_out = "variable-above-step", _below(planned)
     else:
         code, way_out = "expensive-step", cost.cache_mount or NOTHING_TO_DO
@@ -329,6 +330,28 @@ def _warning(
         why=why + _followed(planned, steps),
         way_out=way_out,
     )
+
+
+def _is_kept_by_checkpoint(situation: Situation, step: Step, planned: PlannedStep, cost: StepCost) -> bool:
+    """Tell whether the step stands on manifests that another stage makes, and no manifest was edited.
+
+    `COPY --from=planner recipe.json` keeps what is below it as long as the same bytes come out, and an edit
+    of a source does not change them. A manifest of any tool may.
+    """
+    path = planned.cause.path if planned.cause is not None else None
+    if path is None or manifest_family(path):
+        return False
+    vertex = step.vertex
+    seen: set[int] = set()
+    while vertex is not None and vertex not in seen:
+        seen.add(vertex)
+        inputs = situation.graph.vertices[vertex].inputs
+        unsure = [inputs[number] for number in situation.prediction.answers[vertex].unsure_inputs]
+        taken = [source for one in unsure if one.by_content for each in one.taken for source in each.sources]
+        if taken:
+            return all(is_needed(source, cost.manifests, cost.families) for source in taken)
+        vertex = next((one.producer.vertex for one in unsure if isinstance(one.producer, FromVertex)), None)
+    return False
 
 
 NOTHING_TO_DO = "nothing to do: the change needs this step"
@@ -371,35 +394,32 @@ def _name(step: PlannedStep) -> str:
 def _about_path(path: str, root: PlannedStep, planned: PlannedStep, cost: StepCost) -> tuple[str, str]:
     """Return the code and the way out for an edited path that reaches an expensive step."""
     needed = is_needed(path, cost.manifests, cost.families) or names_file(cost.command, path)
+    if planned.status == "unknown" and manifest_family(path):
+        # A manifest of another tool, from which a stage makes what this step installs from.
+        needed = True
     match cost.role:
         case "build":
             if needed and not cost.installed and cost.family != "c":
-                return "dependency-install", _for_new_dependencies(cost)
-            return "build-from-source", _for_build(root, planned, cost)
+                return "dependency-install", cost.cache_mount or NOTHING_TO_DO
+            return "build-from-source", _for_build(planned, cost)
         case "standalone" if not names_file(cost.command, path):
             if needed:
                 return "dependency-install", (
-                    f"give what needs none of these files ({cost.family}) a RUN of its own above {_name(root)}"
+                    f"{cost.family} needs none of these files: give it a RUN of its own above {_name(root)}"
                 )
             return "source-above-install", _for_standalone(root, planned)
         case "browsers":
             if not needed:
                 return "source-above-install", (
-                    f"install the browsers right after the packages, above the source that {_name(root)} reads"
+                    f"install the browsers right after the packages, above the source of {_name(root)}"
                 )
         case _:
             if not needed:
                 return "source-above-install", _for_install(root, planned, cost)
-    return "dependency-install", _for_new_dependencies(cost)
+    return "dependency-install", cost.cache_mount or NOTHING_TO_DO
 
 
-def _for_new_dependencies(cost: StepCost) -> str:
-    if cost.has_cache_mount:
-        return "nothing to do: what is new must be installed, and the cache mount keeps the rest"
-    return cost.cache_mount or "nothing to do: what is new must be installed"
-
-
-def _for_build(root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str:
+def _for_build(planned: PlannedStep, cost: StepCost) -> str:
     if cost.family == "cargo" and not cost.installed and not cost.has_cache_mount:
         return (
             "compile the dependencies in a step of their own above the source (cargo chef cook):"
@@ -441,7 +461,8 @@ def _for_install(root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str
     if root.stage != planned.stage:
         where = f"COPY {files} from the build context above line {planned.line}, and from the stage below it"
         return f"{where}: then this edit reruns no install"
-    return f"COPY only {files} above line {planned.line} and the rest below it{hint}"
+    where = f"COPY only {files} above line {planned.line} and the rest below it{hint}"
+    return f"{where}: then this edit reruns no install"
 
 
 def _root(situation: Situation, step: Step) -> PlannedStep | None:

@@ -18,7 +18,7 @@ from devloop.cost.priors import PRIORS
 from devloop.dockerfile import instructions as ins
 from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Step
 from devloop.paths import context_path
-from devloop.plan.advice import Surroundings, cache_mount, role_of
+from devloop.plan.advice import Surroundings, cache_mount, is_filled, role_of
 from devloop.plan.causes import ChangesOf, Evidence, name_causes
 from devloop.plan.decide import (
     Overheads,
@@ -192,26 +192,43 @@ def _with_advice(
         base, index = stage.base_reference, stage.base_stage
     where = Surroundings(
         text=cost.command,
+        line=step.span.first,
         user=step.user,
         environment=dict(step.environment),
         base=base,
         earlier=tuple(_work_text(other) for other in above),
         installed=installed,
         taken=_taken_from(graph, step),
+        copied=_copied_above(graph, step),
     )
     mount = "" if cost.has_cache_mount else cache_mount(one.family, role, where)
-    return replace(cost, role=role, installed=installed, cache_mount=mount)
+    return replace(cost, role=role, installed=installed or is_filled(one.family, where), cache_mount=mount)
 
 
-def _runs_above(graph: BuildGraph, step: Step) -> tuple[Step, ...]:
-    """Return the RUN steps above one in its chain of stages."""
+def _steps_above(graph: BuildGraph, step: Step) -> tuple[Step, ...]:
+    """Return the steps above one in its chain of stages."""
     found: list[Step] = []
     index: int | None = step.stage
     while index is not None:
         stage = graph.stage(index)
         found = [graph.steps[number] for number in stage.steps] + found
         index = stage.base_stage
-    return tuple(one for one in found if isinstance(one.instruction, ins.Run) and one.number < step.number)
+    return tuple(one for one in found if one.number < step.number)
+
+
+def _runs_above(graph: BuildGraph, step: Step) -> tuple[Step, ...]:
+    return tuple(one for one in _steps_above(graph, step) if isinstance(one.instruction, ins.Run))
+
+
+def _copied_above(graph: BuildGraph, step: Step) -> tuple[str, ...]:
+    """Return where files of other stages and images were copied to, above a step."""
+    return tuple(
+        one.destination.rstrip("/") or "/"
+        for one in _steps_above(graph, step)
+        if isinstance(one.instruction, ins.Copy)
+        and one.instruction.from_ is not None
+        and one.destination is not None
+    )
 
 
 def _taken_from(graph: BuildGraph, step: Step) -> tuple[str, ...]:

@@ -180,3 +180,8 @@ def test_a_flag_replaces_a_value_or_list_and_adds_to_a_table(
     file: dict[str, Any], flags: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     assert merged(file, flags) == Settings(**expected)
+
+
+def test_a_mistyped_key_of_a_rule_is_named(write: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigProblem, match=r"sync\.0\.tagret"):
+        load_config(write("[[sync]]\npath = 'src'\ntarget = '/app'\ntagret = '/app'\n"))

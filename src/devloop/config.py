@@ -8,11 +8,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devloop.defaults import explanations
 from devloop.errors import DevloopError
 from devloop.project.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FILE_NAME = "devloop.toml"
 
@@ -55,16 +58,14 @@ def load_config(path: Path) -> dict[str, Any]:
 
 def check_config(found: Mapping[str, Any], file: str) -> dict[str, Any]:
     """Check the keys and types of a table against the settings."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+    from pydantic import ValidationError
 
     known = {field.name for field in fields(Settings)}
     for key in found:
         if key not in known:
             raise ConfigProblem(f"{file}: unknown key {key!r}", hint=_nearest(key, known))
-    # A port or the value of a variable is naturally written as a number.
-    checked = with_config(ConfigDict(extra="forbid", coerce_numbers_to_str=True))(Settings)
     try:
-        settings = TypeAdapter(checked).validate_python(dict(found), strict=False)
+        settings = _checker().validate_python(dict(found), strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -72,6 +73,13 @@ def check_config(found: Mapping[str, Any], file: str) -> dict[str, Any]:
             f"{file}: {place}: {first['msg'].lower()}", hint="every key and its default: devloop config"
         ) from error
     return {key: getattr(settings, key) for key in found}
+
+
+def _checker() -> "TypeAdapter[Settings]":
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    # A port or the value of a variable is naturally written as a number.
+    return TypeAdapter(with_config(ConfigDict(extra="forbid", coerce_numbers_to_str=True))(Settings))
 
 
 def _nearest(key: str, known: set[str]) -> str:
@@ -97,9 +105,7 @@ def merged(found: Mapping[str, Any], flags: Mapping[str, Any]) -> Settings:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the configuration file, for editors."""
-    from pydantic import TypeAdapter
-
-    found: dict[str, Any] = TypeAdapter(Settings).json_schema()
+    found = _checker().json_schema()
     for key, why in explanations().items():
         found["properties"][key]["description"] = why
     return {
@@ -107,5 +113,4 @@ def schema() -> dict[str, Any]:
         **found,
         "title": "devloop.toml",
         "description": "Settings of devloop: in devloop.toml, or in [tool.devloop] of a pyproject.toml.",
-        "additionalProperties": False,
     }

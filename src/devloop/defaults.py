@@ -46,9 +46,14 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Bringing the container up to date.",
         (
             (
-                "sync",
+                "live_sync",
                 "copy files into the running container where that is proven to be the same as a rebuild",
             ),
+            (
+                "sync",
+                "rules that go before the proof: [[sync]] with path, target and perhaps restart and exec",
+            ),
+            ("never", "paths whose changes are never synced: [[never]] with path"),
             ("restart", "what a sync restarts: auto, process, container, none or signal:NAME"),
             ("supervisor", "start the container's command under a small shell script that can restart it"),
             ("background_build", "build the image when the tree is quiet after syncs"),

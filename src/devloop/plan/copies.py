@@ -248,6 +248,7 @@ class Layout:
         self._kind_at = kind_at
         self._known_heads: dict[tuple[str, str, bool], Heads] = {}
         self._parts: dict[int, tuple[Part, ...]] = {}
+        self._known_changes: dict[int, tuple[int | None, str | None]] = {}
 
     def node(self, context: str, path: str) -> Node | None:
         """Return what a context has at a path."""
@@ -479,7 +480,7 @@ class Layout:
             raise UnclearError(f"{step_name(part.step)} may unpack {head}; COPY would not", part.step)
 
     def _laid(self, part: Part, context: str, source: str, node: Node) -> Laid:
-        mode, owner = self._changed(part)
+        mode, owner = self._changes(part)
         if isinstance(node, Directory):
             own = node.mode if mode is None else mode
             return Laid("directory", part.vertex, context, source, own, owner=owner)
@@ -496,31 +497,26 @@ class Layout:
             is_disguised=bool(node.disguised),
         )
 
-    def _changed(self, part: Part) -> tuple[int | None, str | None]:
-        """Return the mode and the owner that an instruction gives to what it copies."""
-        instruction = part.step.instruction
-        if not isinstance(instruction, ins.Copy | ins.Add):
-            return None, None
-        chmod, chown = instruction.chmod, instruction.chown
-        mode = None
-        if chmod is not None:
-            text = chmod if "$" not in chmod else self._expanded(part)[1]
-            try:
-                mode = int(text or "", 8)
-            except ValueError:
-                raise UnclearError(
-                    f"{step_name(part.step)} sets a mode that is no octal number: --chmod={chmod}", part.step
-                ) from None
-        owner = chown if chown is None or "$" not in chown else self._expanded(part)[0]
-        return mode, owner or None
+    def _changes(self, part: Part) -> tuple[int | None, str | None]:
+        if part.vertex not in self._known_changes:
+            self._known_changes[part.vertex] = self._changed(part)
+        return self._known_changes[part.vertex]
 
-    def _expanded(self, part: Part) -> tuple[str | None, str | None]:
-        """Return owner and mode with their variables expanded, as they stand in the vertex's own key."""
+    def _changed(self, part: Part) -> tuple[int | None, str | None]:
+        """Return the mode and the owner that an instruction gives to what it copies, variables expanded."""
         from ast import literal_eval
 
         text = self._graph.vertices[part.vertex].operation.part("destination")
-        _, owner, mode, _ = literal_eval(text or "('', None, None, ())")
-        return (":".join(owner) if owner else None), mode
+        if text is None:
+            return None, None
+        _, owner, mode, _ = literal_eval(text)
+        try:
+            number = int(mode) if mode is not None else None
+        except ValueError:
+            raise UnclearError(
+                f"{step_name(part.step)} sets a mode that is no octal number: --chmod={mode}", part.step
+            ) from None
+        return number, ":".join(owner) if owner else None
 
     def _from_stage(self, chain: Chain, part: Part, producer: int, place: str) -> list[Laid]:
         inner = chain_below(self._graph, producer)
@@ -555,7 +551,7 @@ class Layout:
 
     def _taken_on(self, part: Part, laid: Laid) -> Laid:
         """Return what a stage has, as a COPY --from brings it on."""
-        mode, owner = self._changed(part)
+        mode, owner = self._changes(part)
         return replace(
             laid,
             vertex=part.vertex,

@@ -198,7 +198,7 @@ def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex) -> 
     step = proof.graph.steps[vertex.step]
     proof.used.add(step.number)
     if vertex.operation.kind != "copy":
-        raise _BlockedError(f"{path} is read by {step_name(step)}: {_short(step.text)}", step, path)
+        raise _BlockedError(f"{path} -> {_command(step)} reads it", step, path)
     is_final = vertex.number in proof.chain.layers
     if is_final:
         _nothing_follows(proof, vertex.number, path, proof.chain)
@@ -212,7 +212,7 @@ def _nothing_follows(proof: _Proof, vertex: int, path: str, chain: Chain) -> Non
         if proof.graph.vertices[later].operation.kind == "exec":
             step = proof.graph.steps[proof.graph.vertices[later].step]
             raise _BlockedError(
-                f"{path} may be read by {step_name(step)}, which follows its COPY: {_short(step.text)}",
+                f"{path} -> {_command(step)} may read it, after its COPY",
                 step,
                 path,
             )
@@ -290,7 +290,7 @@ def _through_stages(
     for consumer, entry, inner in consumers:
         taker = proof.graph.steps[consumer.step]
         if consumer.operation.kind != "copy":
-            raise _BlockedError(f"{path} is read by {step_name(taker)}: {_short(taker.text)}", taker, path)
+            raise _BlockedError(f"{path} -> {_command(taker)} reads it", taker, path)
         if consumer.number not in proof.chain.layers:
             raise _BlockedError(
                 f"{path} passes through more than one stage, at {step_name(taker)}", taker, path
@@ -530,9 +530,10 @@ def _check_reach(proof: _Proof) -> None:
                 raise _BlockedError(f"{place} holds the mount {mount}", path=place)
 
 
-def _short(text: str, most: int = 60) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+def _command(step: Step, most: int = 48) -> str:
+    """Name a RUN by what it runs, as far as that is short, and by its line."""
+    text = " ".join(step.text.split())
+    return f"{text if len(text) <= most else text[: most - 1] + '…'} (line {step.span.first})"
 
 
 def _because(proof: _Proof) -> str:

@@ -576,8 +576,20 @@ class _Maker:
     def _edit_options(self, state: State) -> Edit | None:
         rng, options = self.rng, state.options
         kind = rng.choices(
-            ["arg", "no-arg", "host", "target", "network", "no-cache", "context", "base", "side", "foreign"],
-            [30, 8, 8, 18, 6, 3, 6, 12, 6, 5],
+            [
+                "arg",
+                "no-arg",
+                "host",
+                "target",
+                "network",
+                "no-cache",
+                "context",
+                "base",
+                "side",
+                "foreign",
+                "prune",
+            ],
+            [30, 8, 8, 18, 6, 3, 6, 12, 6, 5, 3],
         )[0]
         match kind:
             case "arg":
@@ -603,6 +615,8 @@ class _Maker:
                 return Edit("arg", "BUILDKIT_SANDBOX_HOSTNAME", text=rng.choice(["h1", "h2"]))
             case "foreign":
                 return Edit("foreign")
+            case "prune":
+                return Edit("prune")
         return Edit("arg", "X", text=rng.choice(["one", "two"]))
 
     def _edit_text(self, state: State) -> Edit | None:

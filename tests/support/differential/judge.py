@@ -206,8 +206,10 @@ class _Run:
                 self.laboratory.docker("build", "-q", *target, *file, ".", cwd=self.root / "ctx")
                 self.report.counts["foreign builds"] += 1
             case "prune":
-                self.laboratory.docker("builder", "prune", "-af")
+                # Nothing but what this case has left there.
+                self.laboratory.docker("builder", "prune", "-af", "--filter", f"description~={self.salt}")
                 self.is_lost = True
+                self.report.counts["prunes"] += 1
             case "restart":
                 self.memories.clear()
                 self.database.close()

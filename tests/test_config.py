@@ -74,12 +74,11 @@ FLAGS = (
 )
 
 
-@pytest.mark.parametrize("flag", FLAGS)
-def test_watch_has_a_flag_for_every_common_setting(flag: str) -> None:
+def test_watch_has_a_flag_for_every_common_setting() -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "devloop", "watch", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert f"--{flag}" in help_text
+    assert [flag for flag in FLAGS if f"--{flag} " not in help_text] == []
 
 
 # Where it is found

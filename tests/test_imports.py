@@ -38,6 +38,7 @@ PURE = (
     *("dockerfile", "plan", "paths", "errors"),
     *("cache.records", "cache.predict", "cache.baseline"),
     *("cost.shell", "cost.classify", "cost.priors", "cost.estimate"),
+    *("cost.manifests", "cost.manifest_parts", "cost.manifest_data", "cost.manifest_lines"),
     *("context.patterns", "context.snapshot", "context.selection"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
     *("loop.state", "loop.events"),

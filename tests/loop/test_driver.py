@@ -471,3 +471,23 @@ def test_a_state_directory_that_cannot_be_made_costs_only_the_memory(
     assert world.session.run() == 0
     [note] = [event for event in world.of(events.Problem) if event.kind == "state"]
     assert note.severity == "note"
+
+
+# What is told of times and beginnings
+
+
+def test_the_wait_for_a_save_is_not_shortened_by_a_later_one_that_changes_nothing(world: World) -> None:
+    world.save(("main.py", "two"), seconds_ago=100)
+    world.save(("notes.md", "more"))
+    world.settle()
+    assert world.of(events.Deployed)[-1].since_save > 100
+
+
+def test_a_project_that_was_broken_at_the_start_begins_when_it_is_mended(folder: Path) -> None:
+    (folder / "Dockerfile").write_text("FORM scratch\n")
+    world = World(folder).open()
+    assert world.of(events.Watching) == []
+    world.save(("Dockerfile", DOCKERFILE))
+    world.save(("Dockerfile", DOCKERFILE))
+    assert len(world.of(events.Watching)) == 1
+    assert [event.first for event in world.of(events.Planned)] == [True, False]

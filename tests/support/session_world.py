@@ -303,7 +303,7 @@ class World:
             self.finish()
         return self
 
-    def save(self, *saves: tuple[str, str | None], rescan: bool = False) -> None:
+    def save(self, *saves: tuple[str, str | None], rescan: bool = False, seconds_ago: float = 0.0) -> None:
         """Write files (None removes one) and report them as one batch, as the watcher does."""
         for path, text in saves:
             file = self.folder / path
@@ -312,7 +312,7 @@ class World:
             else:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text)
-        now = time.monotonic()
+        now = time.monotonic() - seconds_ago
         paths = frozenset(path for path, _ in saves)
         self.feeds[0].on_batch(Batch(paths, rescan, now, now, "quiet"))
         self.pump()

@@ -187,6 +187,8 @@ class Session:
         self._flight: Flight | None = None
         self._background: Flight | None = None
         self._saved_at: float | None = None
+        self._batch_at: float | None = None
+        self._has_read = False
         self._quiet_since = time.monotonic()
         self._must_reread = False
         self._contradicted: set[SyncRule] = set()
@@ -262,7 +264,7 @@ class Session:
         else:
             self._watch_files(model)
             self._recover()
-            self._read_everything(model, saved=(), first=True)
+            self._read_everything(model, saved=())
         self._show_memory_problem()
 
     def _turn(self) -> None:
@@ -464,7 +466,7 @@ class Session:
 
     def _on_batch(self, message: _Batch) -> None:
         batch = message.batch
-        self._saved_at = batch.first_event
+        self._batch_at = batch.first_event
         self._quiet_since = time.monotonic()
         saved = tuple(sorted(self._shown_path(message.context, path) for path in batch.paths))
         absolute = {self._absolute(message.context, path) for path in batch.paths}
@@ -542,8 +544,9 @@ class Session:
         self._watch_files(model)
         self._read_everything(model, saved)
 
-    def _read_everything(self, model: Model, saved: tuple[str, ...], *, first: bool = False) -> None:
+    def _read_everything(self, model: Model, saved: tuple[str, ...]) -> None:
         tree = self.workspace.tree(model)
+        first, self._has_read = not self._has_read, True
         if first:
             files = sum(len(snapshot) for snapshot in tree.snapshots.values())
             directories = sum(feed.watcher.watched + feed.watcher.polled for feed in self._feeds.values())
@@ -617,6 +620,9 @@ class Session:
             )
         )
         version = machine.Version(answered.fingerprint, run)
+        if self._state.phase == "idle" or version != self._state.wanted:
+            # A save that changes nothing must not make the wait for an earlier one look shorter.
+            self._saved_at = self._batch_at
         self._reached = _Reached(model, tree, answered, version, spec, sync, reloader)
         if is_save:
             self._show(events.Planned(answered.plan, saved, first=first))

@@ -117,8 +117,10 @@ class Surroundings:
     """Where a step runs: what decides about the place and the owner of its caches.
 
     `earlier` are the texts of the RUN steps above it, `installed` tells that one of them installed for the
-    same family, `taken` are absolute paths that other stages take from this one, `copied` are those to which
-    files of other stages were copied.
+    same family, `is_used_later` that one below it needs what this one fetches, `is_kept` that the stage
+    becomes the image. `taken` are absolute paths that other stages take from this one, `copied` those to
+    which something was copied, `copied_from` those to which it came from another stage. `started` is what
+    the image starts.
     """
 
     text: str
@@ -130,6 +132,10 @@ class Surroundings:
     installed: bool = False
     taken: tuple[str, ...] = ()
     copied: tuple[str, ...] = ()
+    copied_from: tuple[str, ...] = ()
+    is_used_later: bool = False
+    is_kept: bool = False
+    started: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,7 @@ _CACHES: Mapping[str, _Cache] = {
         command="go",
     ),
     "cargo": _Cache(("~/.cargo/registry", "~/.cargo/git/db"), is_shared_state=True, command="cargo"),
-    "maven": _Cache(("~/.m2",), sharing="locked", is_shared_state=True, command="mvn"),
+    "maven": _Cache(("~/.m2/repository",), sharing="locked", is_shared_state=True, command="mvn"),
     "gradle": _Cache(
         ("~/.gradle",),
         (("GRADLE_USER_HOME", ""),),
@@ -220,7 +226,7 @@ _CACHES: Mapping[str, _Cache] = {
     "apt": _Cache(
         ("/var/cache/apt", "/var/lib/apt"),
         sharing="locked",
-        undoes=((r"rm -\w+ /var/lib/apt/lists", "rm of the lists"), (r"apt-get clean", "apt-get clean")),
+        undoes=((r"rm -\w+ /var/lib/apt/lists", "rm lists"), (r"apt-get clean", "apt-get clean")),
     ),
     "dnf": _Cache(("/var/cache/dnf",), sharing="locked", undoes=((r"\bclean all", "clean all"),)),
     "pacman": _Cache(("/var/cache/pacman/pkg",), sharing="locked"),
@@ -244,46 +250,63 @@ _USERS: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-def cache_mount(family: str, role: Role, where: Surroundings) -> str:
+def cache_mount(kind: str, family: str, role: Role, where: Surroundings) -> str:
     """Return the way out by a cache mount as a sentence, or nothing where none is right."""
-    if role == "build" and (where.installed or family not in _MIXED or is_filled(family, where)):
-        # What an earlier step downloaded lies in the layer: a mount on top would hide it.
-        caches = {"go": [_GO_BUILD_CACHE], "c": [_CACHES["c"]]}.get(family, [])
-    else:
-        caches = _caches(family, where)
-        if family == "go" and role == "build":
-            caches = [*caches, _GO_BUILD_CACHE]
-    if not caches or (role != "build" and is_filled(family, where)):
-        return ""
-    if family == "bundler" and not _installs_gems_into_the_image(where):
-        return ""
     owner = _owner(where)
-    targets = [
-        target for cache in caches for target in _targets(cache, where, owner.home) if target is not None
-    ]
+    caches = _helpful_caches(kind, family, role, where)
+    targets = [target for cache in caches for target in _targets(cache, where, owner.home)]
     if not targets or any(_is_taken(target, where.taken, caches) for target in targets):
         return ""
-    if owner.is_other and family in {"apt", "dnf", "apk", "pacman"}:
+    shares = any(cache.is_shared_state for cache in caches)
+    builds_when_started = _BUILDS_WHEN_STARTED.search(where.started) is not None
+    is_last = role == "install" and not where.is_used_later
+    if shares and where.is_kept and (is_last or builds_when_started):
+        # The container itself needs what a mount would keep out of its image: `go run`, `dotnet watch`.
+        return ""
+    if owner.option and family in _ROOT_ONLY:
         return ""
     options = (f",sharing={caches[0].sharing}" if caches[0].sharing else "") + owner.option
-    mounts = " ".join(f"--mount=type=cache,target={target}{options}" for target in targets[:2])
+    mounts = [f"--mount=type=cache,target={target}{options}" for target in targets]
     what = "compiled" if caches[0] in {_GO_BUILD_CACHE, _CACHES["c"]} else "downloaded"
-    sentence = f"a cache mount keeps what was {what}: RUN {mounts} ... (line {where.line})"
-    if len(targets) > 2:
-        sentence += f", the same for {', '.join(targets[2:])}"
-    return sentence + _remarks(family, role, caches, where, owner)
+    lead = f"a cache mount keeps what was {what}: RUN"
+    remarks = _remarks(family, caches, where, owner)
+    sentence = f"{lead} {' '.join(mounts)} ... (line {where.line}){remarks}"
+    if len(sentence) > _LONGEST:
+        others = " and ".join(targets[1:])
+        sentence = f"{lead} {mounts[0]} ... (line {where.line}), another for {others}{remarks}"
+    return sentence
+
+
+_BUILDS_WHEN_STARTED = re.compile(
+    r"\b(go (run|test|build)|air|dotnet (run|watch|test)|cargo|mvnw?|gradlew?|sbt|stack|cabal)\b(?![.-])"
+)
+_LONGEST = 200
+_ROOT_ONLY = frozenset({"apt", "dnf", "pacman"})
+
+
+def _helpful_caches(kind: str, family: str, role: Role, where: Surroundings) -> list[_Cache]:
+    if kind == "mix-compile" or (family == "bundler" and not _installs_gems_into_the_image(where)):
+        return []
+    if role == "build" and (where.installed or family not in _MIXED):
+        # What an earlier step downloaded lies in the layer: a mount on top would hide it.
+        return {"go": [_GO_BUILD_CACHE], "c": [_CACHES["c"]]}.get(family, [])
+    caches = _caches(family, where)
+    has_index = "cabal" in where.text and any("cabal update" in text for text in where.earlier)
+    if has_index or is_filled(family, where):
+        caches = []
+    if family == "go" and role == "build":
+        return [*caches, _GO_BUILD_CACHE]
+    return caches
 
 
 def is_filled(family: str, where: Surroundings) -> bool:
-    """Tell whether the caches of a family came from another stage: a mount on top would hide them."""
+    """Tell whether the caches of a family hold what was put there on purpose: a mount would hide it."""
     home = _owner(where).home
+    targets = [target for cache in _caches(family, where) for target in _targets(cache, where, home)]
     return any(
-        _is_above(place, target) or place.startswith(f"{target}/")
-        for cache in _caches(family, where)
-        for target in _targets(cache, where, home)
-        if target is not None
-        for place in where.copied
-        if place != "/"
+        any(place == target or place.startswith(f"{target}/") for place in where.copied)
+        or any(place != "/" and _is_above(place, target) for place in where.copied_from)
+        for target in targets
     )
 
 
@@ -347,10 +370,11 @@ def _owner(where: Surroundings) -> _Owner:
             made_home = re.search(r"(?:-h|-d|--home|--home-dir)[ =](/\S+)", made[1])
             found = home or (made_home[1] if made_home else f"/home/{name}")
             return _Owner(found, f",uid={uid[1]},gid={gid[1] if gid else uid[1]}")
-    return _Owner(home or f"/home/{name}", ",uid=N,gid=N", f", N being the numbers of {name}")
+    return _Owner(home or f"/home/{name}", ",uid=N,gid=N", f"; N: the ids of {name}")
 
 
-def _targets(cache: _Cache, where: Surroundings, home: str | None) -> list[str | None]:
+def _targets(cache: _Cache, where: Surroundings, home: str | None) -> list[str]:
+    """Return the places of a cache; none that depends on a home which is not known."""
     for base, variable, value in _BASES:
         if _is_based_on(base, where.base) and variable not in where.environment:
             where = replace(where, environment={**where.environment, variable: value})
@@ -359,14 +383,14 @@ def _targets(cache: _Cache, where: Surroundings, home: str | None) -> list[str |
         if value.startswith("/"):
             return [value.rstrip("/") + rest, *cache.targets[1:]]
     cargo = where.environment.get("CARGO_HOME")
-    found: list[str | None] = []
+    found: list[str] = []
     for target in cache.targets:
         if cargo is not None and target.startswith("~/.cargo/"):
             found.append(cargo + target.removeprefix("~/.cargo"))
         elif target == "/usr/local/share/.cache/yarn" and home != "/root":
-            found.append(f"{home}/.cache/yarn" if home is not None else None)
+            found += [f"{home}/.cache/yarn"] if home is not None else []
         elif target.startswith("~"):
-            found.append(home + target[1:] if home is not None else None)
+            found += [home + target[1:]] if home is not None else []
         else:
             found.append(target)
     return found
@@ -385,18 +409,20 @@ def _is_above(path: str, target: str) -> bool:
     return path in {"/", target} or target.startswith(f"{path}/")
 
 
-def _remarks(family: str, role: Role, caches: Iterable[_Cache], where: Surroundings, owner: _Owner) -> str:
+def _remarks(family: str, caches: list[_Cache], where: Surroundings, owner: _Owner) -> str:
     text = f"{where.text} {' '.join(f'{key}={value}' for key, value in where.environment.items())}"
     undone = [word for cache in caches for pattern, word in cache.undoes if re.search(pattern, text)]
     if family == "pip" and where.environment.get("PIP_NO_CACHE_DIR", "") not in {"", "0", "false", "off"}:
         undone.append("PIP_NO_CACHE_DIR")
     said = f", without {' and '.join(undone)}" if undone else ""
     if family == "apt":
-        said += "; delete /etc/apt/apt.conf.d/docker-clean first"
+        said += "; rm /etc/apt/apt.conf.d/docker-clean first"
     if family == "uv" and "UV_LINK_MODE" not in where.environment:
         said += " and ENV UV_LINK_MODE=copy"
     command = next((cache.command for cache in caches if cache.is_shared_state), "")
-    if command and role == "install":
+    if caches == [_CACHES["yarn-berry"]]:
+        said += ", with nodeLinker: node-modules"  # Plug'n'Play reads the cache at run time
+    if command and where.is_used_later:
         said += f", the same on later {command} lines"
     return said + owner.remark
 
@@ -418,7 +444,7 @@ _COPY_FIRST: Mapping[str, tuple[str, str]] = {
     "pnpm": ("package.json and pnpm-lock.yaml", ""),
     "bun": ("package.json and bun.lock", ""),
     "go": ("go.mod and go.sum", ""),
-    "maven": ("every pom.xml", ""),
+    "maven": ("the pom.xml files", ""),
     "gradle": ("gradlew, gradle/, settings.gradle* and build.gradle*", ""),
     "sbt": ("build.sbt and project/", ""),
     "bundler": ("Gemfile and Gemfile.lock", ""),
@@ -426,7 +452,7 @@ _COPY_FIRST: Mapping[str, tuple[str, str]] = {
         "composer.json and composer.lock",
         " (with --no-scripts --no-autoloader; composer dump-autoload after the source)",
     ),
-    "dotnet": ("every *.csproj and the *.sln", ""),
+    "dotnet": ("the project files and the solution", ""),
     "mix": ("mix.exs and mix.lock", ""),
     "rebar3": ("rebar.config and rebar.lock", ""),
     "swift": ("Package.swift and Package.resolved", ""),
@@ -441,9 +467,18 @@ def copy_first(family: str, manifests: tuple[str, ...], text: str) -> tuple[str,
     words = [word.strip("\"'").removeprefix("-r") for word in text.split()]
     named = [_as_copied(word) for word in words if word[:1] != "-" and is_needed(word, manifests, [family])]
     usual, hint = _COPY_FIRST.get(family, ("", ""))
+    if not _TAKES_HINT.search(text) or any(word in text for word in hint.split() if word.startswith("--")):
+        hint = ""
+    if "pnpm fetch" in text:
+        usual = "pnpm-lock.yaml"
     if named:
         return " and ".join(dict.fromkeys(named)), hint
     return usual or " and ".join(manifests[:2]), hint
+
+
+_TAKES_HINT = re.compile(
+    r"\b(poetry install|poetry sync|uv sync|pdm (install|sync)|composer\S* (install|update))\b"
+)
 
 
 def _as_copied(word: str) -> str:

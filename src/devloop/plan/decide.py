@@ -28,8 +28,9 @@ HIT_STATUS: Mapping[str, Status] = {"yes": "cached", "no": "run", "maybe": "unkn
 class StepCost:
     """What one step costs when it runs, where that is known from, and what kind of work it is.
 
-    `role` says what it needs, `installed` that a step above it installed for the same family, `cache_mount`
-    is the sentence about the cache mount that would help, empty where none does.
+    `role` says what it needs, `installed` that a step above it installed for the same family, `builds_too`
+    that it is an install which also builds. `cache_mount` is the sentence about the cache mount that would
+    help, empty where none does.
     """
 
     kind: str | None = None
@@ -45,6 +46,7 @@ class StepCost:
     command: str = ""
     role: Role = "install"
     installed: bool = False
+    builds_too: bool = False
     cache_mount: str = ""
 
 
@@ -402,18 +404,24 @@ def _about_path(path: str, root: PlannedStep, planned: PlannedStep, cost: StepCo
             if needed and not cost.installed and cost.family != "c":
                 return "dependency-install", cost.cache_mount or NOTHING_TO_DO
             return "build-from-source", _for_build(planned, cost)
-        case "standalone" if not names_file(cost.command, path):
-            if needed:
+        case "standalone":
+            others = manifest_family(path)
+            if others and cost.family not in others and needed:
                 return "dependency-install", (
                     f"{cost.family} needs none of these files: give it a RUN of its own above {_name(root)}"
                 )
-            return "source-above-install", _for_standalone(root, planned)
+            if not needed:
+                return "source-above-install", _for_standalone(root, planned)
         case "browsers":
             if not needed:
                 return "source-above-install", (
                     f"install the browsers right after the packages, above the source of {_name(root)}"
                 )
         case _:
+            if not needed and root.stage == planned.stage and manifest_family(path):
+                return "source-above-install", (
+                    f"give this install a stage of its own and COPY --from it: {path} belongs to another tool"
+                )
             if not needed:
                 return "source-above-install", _for_install(root, planned, cost)
     return "dependency-install", cost.cache_mount or NOTHING_TO_DO
@@ -461,7 +469,8 @@ def _for_install(root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str
     if root.stage != planned.stage:
         where = f"COPY {files} from the build context above line {planned.line}, and from the stage below it"
         return f"{where}: then this edit reruns no install"
-    where = f"COPY only {files} above line {planned.line} and the rest below it{hint}"
+    rest = "the rest, with the build in a RUN of its own," if cost.builds_too else "the rest"
+    where = f"COPY only {files} above line {planned.line} and {rest} below it{hint}"
     return f"{where}: then this edit reruns no install"
 
 

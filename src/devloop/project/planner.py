@@ -5,6 +5,7 @@ and `plan`.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -178,56 +179,73 @@ def _with_advice(
     if not cost.expensive or one.family is None:
         return cost
     role = role_of(one.kind, cost.command)
-    above = _runs_above(graph, step)
-    installed = any(
-        one.family in classes[other.number].families
-        and role_of(classes[other.number].kind, _work_text(other)) == "install"
-        for other in above
-        if other.number in classes
-    )
-    base = ""
-    index: int | None = step.stage
-    while index is not None:
-        stage = graph.stage(index)
-        base, index = stage.base_reference, stage.base_stage
+    above = [other for other in _steps_above(graph, step) if other.number in classes]
+    steps = [graph.steps[number] for number in classes if classes[number].family == one.family]
     where = Surroundings(
         text=cost.command,
         line=step.span.first,
         user=step.user,
         environment=dict(step.environment),
-        base=base,
+        base=_base_image(graph, step),
         earlier=tuple(_work_text(other) for other in above),
-        installed=installed,
+        installed=any(
+            one.family in classes[other.number].families
+            and role_of(classes[other.number].kind, _work_text(other)) == "install"
+            for other in above
+        ),
         taken=_taken_from(graph, step),
-        copied=_copied_above(graph, step),
+        copied=_copied_above(graph, step, only_stages=False),
+        copied_from=_copied_above(graph, step, only_stages=True),
+        is_used_later=any(step in _steps_above(graph, other) for other in steps),
+        is_kept=step.stage in _chain(graph, graph.target),
+        started=_started(graph),
     )
-    mount = "" if cost.has_cache_mount else cache_mount(one.family, role, where)
-    return replace(cost, role=role, installed=installed or is_filled(one.family, where), cache_mount=mount)
+    return replace(
+        cost,
+        role=role,
+        installed=where.installed or is_filled(one.family, where),
+        builds_too=role == "install" and any(role_of(kind, "") == "build" for kind in one.kinds),
+        cache_mount="" if cost.has_cache_mount else cache_mount(one.kind, one.family, role, where),
+    )
+
+
+def _chain(graph: BuildGraph, index: int | None) -> tuple[int, ...]:
+    """Return a stage and those that it starts from."""
+    found: list[int] = []
+    while index is not None:
+        found.append(index)
+        index = graph.stage(index).base_stage
+    return tuple(found)
+
+
+def _started(graph: BuildGraph) -> str:
+    """Return the words of ENTRYPOINT and CMD as one text."""
+    configuration = dict(graph.configuration)
+    texts = (configuration.get(part, "") for part in ("entrypoint", "cmd"))
+    return " ".join(one or other for text in texts for one, other in _QUOTED.findall(text))
+
+
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+
+
+def _base_image(graph: BuildGraph, step: Step) -> str:
+    return graph.stage(_chain(graph, step.stage)[-1]).base_reference
 
 
 def _steps_above(graph: BuildGraph, step: Step) -> tuple[Step, ...]:
     """Return the steps above one in its chain of stages."""
-    found: list[Step] = []
-    index: int | None = step.stage
-    while index is not None:
-        stage = graph.stage(index)
-        found = [graph.steps[number] for number in stage.steps] + found
-        index = stage.base_stage
+    chain = reversed(_chain(graph, step.stage))
+    found = [graph.steps[number] for index in chain for number in graph.stage(index).steps]
     return tuple(one for one in found if one.number < step.number)
 
 
-def _runs_above(graph: BuildGraph, step: Step) -> tuple[Step, ...]:
-    return tuple(one for one in _steps_above(graph, step) if isinstance(one.instruction, ins.Run))
-
-
-def _copied_above(graph: BuildGraph, step: Step) -> tuple[str, ...]:
-    """Return where files of other stages and images were copied to, above a step."""
+def _copied_above(graph: BuildGraph, step: Step, *, only_stages: bool) -> tuple[str, ...]:
+    """Return where files were copied to above a step, or only those of other stages and images."""
     return tuple(
         one.destination.rstrip("/") or "/"
         for one in _steps_above(graph, step)
-        if isinstance(one.instruction, ins.Copy)
-        and one.instruction.from_ is not None
-        and one.destination is not None
+        if isinstance(one.instruction, ins.Copy | ins.Add) and one.destination is not None
+        if not only_stages or (isinstance(one.instruction, ins.Copy) and one.instruction.from_ is not None)
     )
 
 

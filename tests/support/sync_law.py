@@ -23,6 +23,7 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,7 +48,8 @@ from support.engine import BUSYBOX, find_environment, make_base_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from devloop.dockerfile.stages import ImageConfig, Platform
+    from devloop.context.patterns import IgnoreRules, parse_ignore
+from devloop.dockerfile.stages import ImageConfig, Platform
 
 LABEL = "devloop.sync-law"
 IGNORED = {
@@ -128,6 +130,8 @@ def apply_edit(nodes: dict[str, Node], edit: Edit) -> dict[str, Node]:
                 found[edit.path] = replace(found[edit.path], mode=edit.mode)
         case "delete":
             _remove(found, edit.path)
+        case "ignore":
+            pass
         case "rename":
             if edit.path in found and not edit.to.startswith(f"{edit.path}/"):
                 moved = {
@@ -249,20 +253,25 @@ class _Maker:
         self.random = random.Random(name)
         self.nodes: dict[str, Node] = {}
         self.count = 0
+        self.staged: list[str] = []
+        self.has_variable = self.random.random() < 0.2
+        self.read: list[str] = []
+        """What the Dockerfile's COPYs name, so that edits do not miss it too often."""
 
     def case(self) -> Case:
         chance = self.random.random
         self._tree()
         lines = self._dockerfile()
-        ignore = self.random.choice(_IGNORES)
+        ignore = self._ignore()
         nodes = dict(self.nodes)
         rounds = []
         for _ in range(self.random.choice((1, 2, 2, 3))):
-            edits = []
+            edits: list[Edit] = []
             for _ in range(self.random.choice((1, 1, 1, 2, 3))):
-                edits += self._edit(nodes)
-                for edit in edits[-1:]:
+                made = self._edit(nodes)
+                for edit in made:
                     nodes = apply_edit(nodes, edit)
+                edits += made
             rounds.append(tuple(edits))
         if chance() < 0.05:
             many = tuple(
@@ -273,6 +282,14 @@ class _Maker:
         return Case(
             self.name, tuple(lines), tuple(sorted(self.nodes.items())), ignore, tuple(rounds), chance() < 0.2
         )
+
+    def _ignore(self) -> str | None:
+        """An ignore file, and seldom one that hides what a COPY names."""
+        chosen = self.random.choice(_IGNORES)
+        rules = parse_ignore((chosen or "").encode(), file=".dockerignore")
+        if isinstance(rules, IgnoreRules) and any(rules.excludes(one) for one in self.read):
+            return chosen if self.random.random() < 0.1 else None
+        return chosen
 
     def _text(self) -> str:
         self.count += 1
@@ -319,6 +336,8 @@ class _Maker:
             names = chance() < 0.35
             if names:
                 lines.append(_USERS)
+        if self.has_variable:
+            lines.append(f"ARG OWNER={choice(_OWNERS)}")
         if chance() < 0.6:
             lines.append(f"WORKDIR {choice(('/app', '/app', '/srv', '/app/sub', '/w/x/'))}")
         copies = [self._copy(names=names) for _ in range(choice((1, 1, 2, 2, 3)))]
@@ -345,15 +364,21 @@ class _Maker:
             lines.append("WORKDIR /out")
         for _ in range(choice((1, 2))):
             owner = choice(("", "", "--chown=5:6 ", "--chmod=640 "))
-            lines.append(f"COPY {owner}{self._folder() or '.'} {choice(('/out', '/out/', '/out/in/'))}")
+            folder = self._folder() or "."
+            self.read.append("" if folder == "." else folder)
+            place = choice(("/out", "/out/", "/out/in/"))
+            self.staged.append(place.rstrip("/"))
+            lines.append(f"COPY {owner}{folder} {place}")
             if self.random.random() < 0.4:
-                lines.append(f"COPY {owner}{self._file()} {choice(('/out/', '/out/one.txt'))}")
+                self.staged.append("/out/one.txt")
+                self.read.append(self._file())
+                lines.append(f"COPY {owner}{self.read[-1]} /out/one.txt")
         return lines
 
     def _from_stage(self) -> str:
         choice = self.random.choice
         options = choice(("", "", "--chown=9:9 ", "--chmod=711 "))
-        source = choice(("/out", "/out", "/out/in", "/out/one.txt", "/out/a.txt", "/"))
+        source = choice(("/out", "/out", *self.staged, "/"))
         return f"COPY --from=assets {options}{source} {choice(('/app', '/app/', '/pub/', './', '/data/x'))}"
 
     def _folder(self) -> str | None:
@@ -369,7 +394,8 @@ class _Maker:
         if chance() < 0.2:
             options.append(f"--chmod={choice(('755', '640', '0700', '4755'))}")
         if chance() < 0.3:
-            options.append(f"--chown={choice(_NAMES if names and chance() < 0.7 else _OWNERS)}")
+            owner = choice(_NAMES if names and chance() < 0.7 else _OWNERS)
+            options.append(f"--chown={'$OWNER' if self.has_variable and chance() < 0.5 else owner}")
         if chance() < 0.1:
             options.append("--link")
         form = choice(
@@ -401,15 +427,27 @@ class _Maker:
                 sources, place = choice((".", folder, "src", "*.txt")), choice(_FOLDER_PLACES)
             case _:
                 return f"COPY <<EOF {choice(('/app/a.txt', '/app/h.txt', '/app/'))}\ninline\nEOF"
+        self.read += [
+            one.strip("./") if one in {".", "./"} else one.removeprefix("./") for one in sources.split()
+        ]
+        if chance() < 0.1 and place.endswith("/"):
+            place += "."
         return " ".join([keyword, *options, sources, place])
 
     # Edits
 
+    def _is_read(self, path: str) -> bool:
+        return any(
+            not one or path == one or path.startswith(f"{one}/") or fnmatch(path, one) for one in self.read
+        )
+
     def _edit(self, nodes: dict[str, Node]) -> list[Edit]:
         chance, choice = self.random.random, self.random.choice
-        files = [path for path, node in nodes.items() if node.kind == "file"]
-        folders = ["", *(path for path, node in nodes.items() if node.kind == "dir")]
-        everything = list(nodes) or ["a.txt"]
+        kinds = {path: node.kind for path, node in nodes.items() if chance() < 0.15 or self._is_read(path)}
+        files = [path for path, kind in kinds.items() if kind == "file"]
+        folders = [path for path, kind in kinds.items() if kind == "dir"]
+        folders += [""] if self._is_read("new.txt") or not folders else []
+        everything = list(kinds) or ["a.txt"]
 
         def inside(name: str) -> str:
             folder = choice(folders)
@@ -418,7 +456,7 @@ class _Maker:
         what = choice(
             ("content",) * 6
             + ("chmod", "chmod", "add", "add", "add", "add-deep", "mkdir", "delete", "delete", "delete")
-            + ("rename", "rename", "turn", "turn", "link", "undo", "overlap")
+            + ("rename", "rename", "turn", "turn", "link", "undo", "overlap", "ignore")
         )
         name = choice((*_FILES, "new.txt", "d.md", "z"))
         match what:
@@ -458,6 +496,8 @@ class _Maker:
                         "link", inside(choice(("ln", "l2", "b.txt"))), choice(("a.txt", "src", "/etc", "no"))
                     )
                 ]
+            case "ignore":
+                return [Edit("ignore", "", choice(_IGNORES) or "")]
             case "undo" if files:
                 path = choice(files)
                 return [Edit("write", path, "x\n"), Edit("write", path, nodes[path].text)]
@@ -540,7 +580,8 @@ class Laboratory:
             user="0",
             host_config=self.containers.client.create_host_config(network_mode="none"),
         )
-        ident = str(self.containers.client.create_container_from_config(config)["Id"])  # type: ignore[no-untyped-call] - the SDK has no types
+        create = cast("Callable[[Any], dict[str, str]]", self.containers.client.create_container_from_config)
+        ident = create(config)["Id"]
         if is_started:
             self.containers.start(ident)
         return ident
@@ -600,12 +641,14 @@ class _Run:
         self.keeper = Keeper(laboratory.containers, cast("Any", None), lambda _event: None)
         self.added: set[str] = set()
         self.ident = ""
+        self.ignore = case.ignore
         self.builds = 0
         self.is_scratch = any(line.startswith("FROM scratch") for line in case.lines) and not any(
             line == f"FROM {BUSYBOX}" for line in case.lines
         )
 
     def close(self) -> None:
+        self.keeper._close_files()
         if self.ident:
             self.laboratory.remove(self.ident)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -613,8 +656,8 @@ class _Run:
     def _put(self, root: Path, nodes: Mapping[str, Node]) -> None:
         given = dict(nodes)
         given["Dockerfile"] = Node("file", "\n".join(self.case.lines) + "\n")
-        if self.case.ignore is not None:
-            given[".dockerignore"] = Node("file", self.case.ignore + "\n")
+        if self.ignore is not None:
+            given[".dockerignore"] = Node("file", self.ignore + "\n")
         put(root, given)
 
     def _fresh_image(self, nodes: Mapping[str, Node]) -> tuple[str, str | None]:
@@ -629,6 +672,7 @@ class _Run:
         if self.ident:
             self.laboratory.remove(self.ident)
         self.ident = self.laboratory.start(tag, is_scratch=self.is_scratch)
+        self.keeper._close_files()
         self.keeper = Keeper(self.laboratory.containers, cast("Any", None), lambda _event: None)
         self.keeper.container = self.laboratory.containers.inspect(self.ident)
 
@@ -646,6 +690,7 @@ class _Run:
         for at, edits in enumerate(self.case.rounds):
             for edit in edits:
                 nodes = apply_edit(nodes, edit)
+                self.ignore = edit.text if edit.what == "ignore" else self.ignore
             self._put(root, nodes)
             model, after = self.laboratory.read(root)
             changes = changes_between(tree, after)

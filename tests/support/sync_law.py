@@ -27,6 +27,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.engine.containers import Containers
 from devloop.engine.images import image_config, image_facts
 from devloop.engine.sync import ContainerFiles
@@ -48,8 +49,7 @@ from support.engine import BUSYBOX, find_environment, make_base_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from devloop.context.patterns import IgnoreRules, parse_ignore
-from devloop.dockerfile.stages import ImageConfig, Platform
+    from devloop.dockerfile.stages import ImageConfig, Platform
 
 LABEL = "devloop.sync-law"
 IGNORED = {

@@ -245,6 +245,7 @@ class Bench:
         )
         environ = {**self.hand.environ, "DEVLOOP_STATE_DIR": str(project.folder.with_suffix(".state"))}
         name = f"{self.name}-{project.folder.name}"
+        self.stack.callback(self.hand.docker, "image", "rm", "-f", f"devloop/{name}")
         session = Session(
             project.folder, "--name", name, "--publish", f"{port}:{PORT}", *options, environ=environ
         )

@@ -101,6 +101,7 @@ def layer(module: str) -> int:
         for name in names
         if module == name or module.startswith(f"{name}.")
     ]
+    assert fitting, f"{module} has no place in LAYERS"
     return max(fitting)[1]
 
 

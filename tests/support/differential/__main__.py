@@ -1,4 +1,4 @@
-"""`python -m support.differential --cases 1000 --seed N --minutes M`: the long run of the differential test."""
+"""The long run: `python -m support.differential --cases 1000 --seed N --minutes M`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ def main(arguments: list[str]) -> int:
         case = case_from_json(options.replay.read_text()) if options.replay else make_case(options.only)
         return tell(case, laboratory)
     facts = laboratory.facts
-    say(
-        f"engine {facts.engine_version}, {facts.image_store} store, buildx {facts.buildx_version}, seed {options.seed}"
-    )
+    parts = (f"engine {facts.engine_version}", f"{facts.image_store} store", f"buildx {facts.buildx_version}")
+    say(", ".join((*parts, f"seed {options.seed}")))
     return soak(options, laboratory)
 
 

@@ -11,11 +11,11 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 SALT = "@@"
 
@@ -92,7 +92,7 @@ class Case:
     seed: str = ""
 
 
-def apply(state: State, edit: Edit, history: list[State]) -> State:  # noqa: C901 - one table
+def apply(state: State, edit: Edit, history: list[State]) -> State:
     """Return the state after the edit; an edit that does not fit the state changes nothing."""
     nodes, options = dict(state.nodes), state.options
     node = nodes.get(edit.path)
@@ -259,7 +259,7 @@ def _put_node(path: Path, was: Node | None, node: Node, salt: str) -> None:
         present = False
     path.parent.mkdir(parents=True, exist_ok=True)
     if node.target is not None:
-        if not path.is_symlink() or os.readlink(path) != node.target:
+        if not path.is_symlink() or str(path.readlink()) != node.target:
             _erase(path)
             path.symlink_to(node.target)
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from support.differential.case import Case, Edit, Item, Node, Options, State, apply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 BASE = "devloop-test-busybox:latest"
 OWN_BASE = "devloop-diff-@@"
@@ -169,8 +169,8 @@ class _Maker:
         platform = "--platform=$BUILDPLATFORM " if parent is None and self.chance(0.06) else ""
         keyword = rng.choice(["FROM", "FROM", "from"])
         items = [self.item(f"{keyword} {platform}{origin}" + (f" AS {name}" if name else ""))]
-        for _ in range(rng.randint(2, 6 if is_last else 5)):
-            items.append(self.item(self._instruction(state, stage)))
+        count = rng.randint(2, 6 if is_last else 5)
+        items.extend(self.item(self._instruction(state, stage)) for _ in range(count))
         self.stages.append(stage)
         return items
 
@@ -251,14 +251,12 @@ class _Maker:
                 path = rng.choice(files)
                 return [rng.choice([f"./{path}", f"/{path}", f"x/../{path}", f"../{path}"])]
 
-    def _flags(self, *, is_add: bool = False) -> list[str]:
-        rng, flags = self.rng, []
+    def _flags(self) -> list[str]:
+        rng = self.rng
+        flags: list[str] = []
         if self.chance(0.12):
-            flags.append(
-                f"--chown={rng.choice(['0', 'root', '0:0', 'root:root', '1000', '1000:0', '$UNSET0'])}".replace(
-                    "$UNSET0", "0"
-                )
-            )
+            owner = rng.choice(["0", "root", "0:0", "root:root", "1000", "1000:0", "00", ":0", "$UNSET"])
+            flags.append(f"--chown={owner}")
         if self.chance(0.12):
             flags.append(f"--chmod={rng.choice(['644', '0644', '755', 'u+x', 'u=rwX,go=rX'])}")
         if self.chance(0.08):
@@ -267,7 +265,6 @@ class _Maker:
             flags.append(f"--exclude={rng.choice(['*.md', '**/*.txt', 'g', 'lib', '$A', 'nothing'])}")
             if self.chance(0.2):
                 flags.append("--exclude=*.py")
-        del is_add
         rng.shuffle(flags)
         return flags
 
@@ -403,7 +400,8 @@ class _Maker:
         if kind == "tmpfs":
             return f"--mount=type=tmpfs,target=/tt{rng.choice(['', ',size=1m', ',size=1048576'])}"
         if kind == "secret":
-            return f"--mount=type=secret,id={rng.choice(['s', 'k'])}{rng.choice(['', ',target=/run/t', ',env=SEC', ',mode=0444'])}"
+            extra = rng.choice(["", ",target=/run/t", ",env=SEC", ",mode=0444"])
+            return f"--mount=type=secret,id={rng.choice(['s', 'k'])}{extra}"
         named = ",from=other" if self.named and self.chance(0.25) else ""
         files = [
             path[4:]
@@ -415,9 +413,10 @@ class _Maker:
         )
         part = f",{rng.choice(['source', 'src'])}={taken}" if taken else ""
         mode = rng.choice(["", "", "", ",ro", ",rw", ",readonly=true"])
-        return f"--mount={rng.choice(['type=bind,', ''])}{rng.choice(['target', 'dst', 'destination'])}=/mnt{part}{mode}{named}"
+        key = rng.choice(["target", "dst", "destination"])
+        return f"--mount={rng.choice(['type=bind,', ''])}{key}=/mnt{part}{mode}{named}"
 
-    def _environment(self, _state: State, stage: _Stage) -> str:
+    def _environment(self, _state: State, _stage: _Stage) -> str:
         rng = self.rng
         name, value = rng.choice(_ENVS), rng.choice(["1", "2", "$A", "${X:-d}", '"q w"', "'$A'", "${B}x"])
         kind = rng.choices(["env", "two", "old", "arg", "argd", "args"], [30, 15, 8, 20, 20, 7])[0]
@@ -435,10 +434,10 @@ class _Maker:
                 return f"ARG {rng.choice(['X', 'Y', 'A'])}={rng.choice(['d', '', '${A}', '$Y'])}"
             case _:
                 return "ARG X=1 Y=$X"
-        del stage
 
     def _workdir(self, _state: State, _stage: _Stage) -> str:
-        return f"WORKDIR {self.rng.choice([f'{TOP}/w', f'{TOP}/w/$A', f'{TOP}/w/../v', '/', f'.{TOP}/sub'])}"
+        places = ["w", "w/", "w/$A", "w/../v"]
+        return f"WORKDIR {self.rng.choice(['/', f'.{TOP}/sub', *(f'{TOP}/{one}' for one in places)])}"
 
     def _user(self, _state: State, stage: _Stage) -> str:
         stage.user = self.rng.choice(["root", "0", "root:0", "1000", "root"])
@@ -447,7 +446,8 @@ class _Maker:
     def _metadata(self, _state: State, _stage: _Stage) -> str:
         return self.rng.choice(
             [
-                "LABEL a=b c=$A", "CMD echo hi", 'CMD ["echo", "hi"]', "ENTRYPOINT sleep 1", "EXPOSE 80 $UNSET",
+                "LABEL a=b c=$A", "CMD echo hi", 'CMD ["echo", "hi"]', "ENTRYPOINT sleep 1",
+                "EXPOSE 80 $UNSET",
                 "VOLUME /vol", "STOPSIGNAL SIGINT", "HEALTHCHECK --interval=5s CMD true", "MAINTAINER me",
                 'SHELL ["/bin/sh", "-ec"]', 'SHELL ["/bin/sh", "-c"]', "HEALTHCHECK NONE",
             ]
@@ -473,20 +473,16 @@ class _Maker:
                 if edit is not None:
                     group.append(edit)
                     state = apply(state, edit, history)
-            if state.options.no_cache and self.chance(0.8):
-                pass
             history.append(state)
             made.append(tuple(group))
             if state.options.no_cache:
                 state = replace(state, options=replace(state.options, no_cache=False))
-                made[-1] = (*made[-1],)
-                self.pending = Edit("no-cache", text="")
-                made.append((self.pending,))
+                made.append((Edit("no-cache", text=""),))
                 history.append(state)
         return tuple(made)
 
     def _edit(self, state: State, history: Sequence[State]) -> Edit | None:
-        makers = [
+        makers: list[tuple[Callable[[State], Edit | None], int]] = [
             (self._edit_tree, 45),
             (self._edit_text, 35),
             (self._edit_options, 12),
@@ -684,7 +680,7 @@ class _Maker:
                 return Edit("insert", item=self.number, after=item.number, text=item.text)
             case "regen" if not item.text.upper().startswith(("FROM", "#")):
                 return Edit("item", item=item.number, text=self._instruction(state, stage))
-            case "value" if "=" in item.text and item.text.upper().startswith(("ENV", "ARG")):
+            case "value" if "=" in item.text and item.text.startswith(("ENV ", "ARG X", "ARG Y", "ARG A")):
                 name, _, _rest = item.text.partition("=")
                 return Edit(
                     "item", item=item.number, text=f"{name}={rng.choice(['1', '2', 'changed', '$B'])}"

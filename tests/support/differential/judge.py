@@ -33,10 +33,9 @@ from devloop.dockerfile.stages import (
 )
 from devloop.engine.buildx import Buildx
 from devloop.engine.endpoint import Engine, current_endpoint
-from devloop.engine.images import image_facts
+from devloop.engine.images import image_config, image_facts
 from devloop.errors import DevloopError
 from devloop.loop.builds import Seen, build_request, engine_definitions, match_outcome
-from devloop.loop.driver import image_config
 from devloop.project.discover import locate
 from devloop.project.memory import Memory
 from devloop.project.reading import Model, ReadingProblem, Tree
@@ -49,9 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from devloop.cache.records import Records
-    from devloop.engine.base import BuildOutcome, OpFacts, StepOutcome
+    from devloop.engine.base import BuildOutcome, BuildRequest, OpFacts
 
-Predictor = Callable[["Model", "Tree", "Records", "Given"], "Prediction"] if TYPE_CHECKING else object
+    Predictor = Callable[["Model", "Tree", "Records", "Given", "Workspace"], "Prediction"]
+
 PATIENCE = threading.Event()
 """A build of the test is never canceled."""
 
@@ -67,6 +67,17 @@ class Finding:
 
     def __str__(self) -> str:
         return f"build {self.build}, line {self.line}: {self.kind}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One build of a case: what was asked, what was predicted, and what came of it."""
+
+    number: int
+    model: Model
+    prediction: Prediction
+    outcome: BuildOutcome
+    seen: Seen
 
 
 @dataclass(slots=True)
@@ -120,7 +131,7 @@ def run_case(
     case: Case,
     laboratory: Laboratory,
     *,
-    predictor: Callable[[Model, Tree, Records, Given, Workspace], Prediction] = product,
+    predictor: Predictor = product,
     salt: str | None = None,
     stop_early: bool = False,
     say: Callable[[str], None] = lambda _text: None,
@@ -155,7 +166,7 @@ class _Run:
         laboratory: Laboratory,
         folder: Path,
         salt: str,
-        predictor: Callable[[Model, Tree, Records, Given, Workspace], Prediction],
+        predictor: Predictor,
         say: Callable[[str], None],
     ) -> None:
         self.laboratory = laboratory
@@ -292,8 +303,9 @@ class _Run:
         )
         if outcome.status == "ok" or outcome.context_seconds is not None:
             workspace.sent(model, tree)
-        self._compare(number, model, prediction, outcome, seen, lessons)
-        self._compare_operations(number, model, seen)
+        built = Build(number, model, prediction, outcome, seen)
+        self._compare(built, lessons)
+        self._compare_operations(built)
         memory = workspace.memory
         memory.save_records(self.laboratory.builder, records)
         memory.save_engine_definitions(self.laboratory.builder, engine_definitions(model.graph, seen))
@@ -303,23 +315,17 @@ class _Run:
         memory.save_indexes()
         if memory.problem:
             self._find("memory", number, 0, memory.problem)
-        self._say_build(number, step, model, prediction, outcome, seen)
+        self._say_build(built, step)
 
-    def _ask(self, request: object) -> BuildOutcome:
-        return self.laboratory.buildx.build(request, on_event=lambda _event: None, cancel=PATIENCE)  # type: ignore[arg-type]  # a BuildRequest
+    def _ask(self, request: BuildRequest) -> BuildOutcome:
+        return self.laboratory.buildx.build(request, on_event=lambda _event: None, cancel=PATIENCE)
 
     def _find(self, kind: str, build: int, line: int, text: str) -> None:
         self.report.findings.append(Finding(kind, build, line, text))
 
-    def _compare(
-        self,
-        number: int,
-        model: Model,
-        prediction: Prediction,
-        outcome: BuildOutcome,
-        seen: Seen,
-        lessons: Sequence[Lesson],
-    ) -> None:
+    def _compare(self, built: Build, lessons: Sequence[Lesson]) -> None:
+        number, model, prediction = built.number, built.model, built.prediction
+        outcome, seen = built.outcome, built.seen
         graph, counts = model.graph, self.report.counts
         expected_failure = next((a.missing for a in prediction.answers if a.missing is not None), None)
         if outcome.status == "ok" and expected_failure is not None:
@@ -328,7 +334,7 @@ class _Run:
             )
         if outcome.status != "ok":
             counts["failed builds"] += 1
-            self._unforeseen(number, model, prediction, outcome, seen)
+            self._unforeseen(built)
             if outcome.error_kind not in {"source", "step"}:
                 self._find(
                     "failure", number, outcome.error_line or 0, f"{outcome.error_kind}: {outcome.error}"
@@ -381,24 +387,19 @@ class _Run:
         if not is_open and not forgive_loss and outcome.status == "ok":
             counts["earliest right" if predicted_first == actual_first else "earliest wrong"] += 1
 
-    def _unforeseen(
-        self, number: int, model: Model, prediction: Prediction, outcome: BuildOutcome, seen: Seen
-    ) -> None:
+    def _unforeseen(self, built: Build) -> None:
         """Check that a step that failed for want of a context path was known to fail."""
-        if outcome.error_kind != "source":
-            return
-        for vertex in model.graph.vertices:
-            taken = [entry for entry in vertex.inputs if entry.by_content]
-            if (
-                seen.vertices.get(vertex.number) == "failed"
-                and prediction.answers[vertex.number].missing is None
-                # The folder that a wildcard stands in is only looked for when the step runs.
-                and not str(outcome.error).startswith("lstat ")
-                and taken
-                and all(isinstance(entry.producer, FromContext) for entry in taken)
-            ):
-                line = model.graph.steps[vertex.step].span.first
-                self._find("missing", number, line, f"not foreseen: {outcome.error}")
+        model, prediction = built.model, built.prediction
+        for number_of_step, found in built.seen.steps.items():
+            vertex = model.graph.steps[number_of_step].vertex
+            # The folder that a wildcard stands in is only looked for when the step runs.
+            if vertex is None or "failed to calculate checksum" not in (found.error or ""):
+                continue
+            taken = [entry for entry in model.graph.vertices[vertex].inputs if entry.by_content]
+            is_local = bool(taken) and all(isinstance(entry.producer, FromContext) for entry in taken)
+            if is_local and prediction.answers[vertex].missing is None:
+                line = model.graph.steps[number_of_step].span.first
+                self._find("missing", built.number, line, f"not foreseen: {found.error}")
 
     def _reason(self, graph: BuildGraph, prediction: Prediction, vertex: int) -> str:
         """Name the rule by which a step may be called unknown; see section 14 of the model."""
@@ -424,25 +425,19 @@ class _Run:
 
     # The engine's own definitions
 
-    def _compare_operations(self, number: int, model: Model, seen: Seen) -> None:
-        graph = model.graph
-        for place, outcome in seen.steps.items():
+    def _compare_operations(self, built: Build) -> None:
+        graph = built.model.graph
+        for place, outcome in built.seen.steps.items():
             step = graph.steps[place]
             if outcome.definition is None or step.vertex is None:
                 continue
             self.report.counts["definitions compared"] += 1
             for text in definition_differences(graph, step, outcome.definition):
-                self._find("definition", number, step.span.first, text)
+                self._find("definition", built.number, step.span.first, text)
 
-    def _say_build(
-        self,
-        number: int,
-        step: Sequence[Edit],
-        model: Model,
-        prediction: Prediction,
-        outcome: BuildOutcome,
-        seen: Seen,
-    ) -> None:
+    def _say_build(self, built: Build, step: Sequence[Edit]) -> None:
+        number, model, prediction = built.number, built.model, built.prediction
+        outcome, seen = built.outcome, built.seen
         self.say(f"--- build {number}: {', '.join(map(_edit_words, step)) or 'start'} -> {outcome.status}")
         if outcome.error:
             self.say(f"  {outcome.error_kind}: {outcome.error}")
@@ -453,9 +448,8 @@ class _Run:
             if one.vertex is not None:
                 answer = prediction.answers[one.vertex]
                 shown = one.instruction.text.splitlines()[0]
-                self.say(
-                    f"  {one.span.first:>3} {answer.result.hit:>5} -> {seen.vertices.get(one.vertex, '-'):<7} {shown}"
-                )
+                found = seen.vertices.get(one.vertex, "-")
+                self.say(f"  {one.span.first:>3} {answer.result.hit:>5} -> {found:<7} {shown}")
 
 
 def _edit_words(edit: Edit) -> str:

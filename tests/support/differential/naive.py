@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from devloop.cache.predict import Answer, Prediction
+from devloop.cache.predict import Answer, Prediction, operation_key
 from devloop.cache.records import MISS, Result
 from devloop.dockerfile.stages import FromContext
 
@@ -23,7 +23,9 @@ class LinearChain:
     def __call__(
         self, model: Model, tree: Tree, _records: Records, _given: Given, _workspace: Workspace
     ) -> Prediction:
-        before, lines, answers = self._lines, [], []
+        before = self._lines
+        lines: list[tuple[str, str]] = []
+        answers: list[Answer] = []
         is_same = before is not None
         for vertex in model.graph.vertices:
             step = model.graph.steps[vertex.step]
@@ -38,6 +40,6 @@ class LinearChain:
                 is_same and before is not None and len(lines) < len(before) and before[len(lines)] == line
             )
             lines.append(line)
-            answers.append(Answer(Result("yes") if is_same else MISS, ""))
+            answers.append(Answer(Result("yes") if is_same else MISS, operation_key(vertex.operation)))
         self._lines = lines
         return Prediction(tuple(answers))

@@ -28,7 +28,7 @@ LAYERS = (
     ("engine",),
     ("loop",),
     ("ui",),
-    ("config", "defaults", "planning"),
+    ("config", "defaults", "planning", "review"),
     ("cli",),
     ("__main__",),
 )
@@ -37,12 +37,12 @@ LAYERS = (
 PURE = (
     *("dockerfile", "plan", "paths", "errors"),
     *("cache.records", "cache.predict", "cache.baseline"),
-    *("cost.shell", "cost.classify", "cost.priors", "cost.estimate"),
+    *("cost.shell", "cost.classify", "cost.priors", "cost.estimate", "cost.report"),
     *("cost.manifests", "cost.manifest_parts", "cost.manifest_data", "cost.manifest_lines"),
     *("context.patterns", "context.snapshot", "context.selection"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
     *("loop.state", "loop.events"),
-    *("ui.plantext", "ui.text", "ui.view"),
+    *("ui.plantext", "ui.reviewtext", "ui.text", "ui.view"),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
 )

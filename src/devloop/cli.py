@@ -48,6 +48,7 @@ app = typer.Typer(
 FolderArgument = Annotated[
     str, typer.Argument(metavar="PATH", help="Folder with a Dockerfile, or the Dockerfile itself.")
 ]
+ProjectOption = Annotated[str, typer.Option("--project", "-C", help="The project's folder, if not this one.")]
 FileOption = Annotated[
     str | None, typer.Option("--file", "-f", help="The Dockerfile, if not PATH/Dockerfile.")
 ]
@@ -238,11 +239,13 @@ def build(  # noqa: PLR0917 - typer calls it by name
     )
     flags["run"] = False
     status, session = _run_session(Path(path), flags, once=True)
-    account = session.account
-    if account is not None and session.settings.output != "json":
-        from devloop.ui.plantext import account_lines
+    record = session.record
+    if record is not None and session.settings.output != "json":
+        from devloop.review import moment
+        from devloop.ui.reviewtext import why_lines
 
-        _print_lines(lambda style: account_lines(account, style.width, **style.options))
+        name = session.location.name
+        _print_lines(lambda style: why_lines(name, record, moment, style.width, **style.options))
     raise typer.Exit(status)
 
 
@@ -253,7 +256,7 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
     from devloop.loop.driver import Session
     from devloop.project.memory import Memory
     from devloop.project.workspace import Workspace
-    from devloop.ui import DisplayClosed, make_display
+    from devloop.ui import DisplayClosed, make_display, reading_keys
 
     memory = Memory(location)
     workspace = Workspace.remembered(location, settings, memory, os.environ)
@@ -265,7 +268,8 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
 
     session = Session(workspace, display, reload=reload, config=config, once=once, started=started)
     try:
-        status = session.run()
+        with reading_keys(display, None if once else sys.stdin, session.press):
+            status = session.run()
     except DisplayClosed:
         status = EXIT_INTERRUPTED
     finally:
@@ -285,9 +289,7 @@ def plan(  # noqa: PLR0917 - typer calls it by name
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATHS", help="Files or folders that would be edited.")
     ] = None,
-    project: Annotated[
-        str, typer.Option("--project", "-C", help="The project's folder, if not this one.")
-    ] = ".",
+    project: ProjectOption = ".",
     file: FileOption = None,
     context: ContextOption = None,
     target: TargetOption = None,
@@ -390,19 +392,100 @@ def layers(  # noqa: PLR0917 - typer calls it by name
 
 
 @app.command(
-    short_help="Show the last builds, or contradicted predictions.",
-    help="Show what devloop remembers: the last builds, or the predictions that the engine contradicted.",
+    short_help="Say why steps ran, who reads a path, or what a step costs.",
+    help=(
+        "Say why each step of the last build ran, and what had been predicted. With a path: which steps"
+        " read it, where it lands, and what a save of it does. With a step (its line, `web 5/6` or the"
+        " beginning of its text): what feeds it, when and why it ran last, and what it costs."
+    ),
 )
-def stats(
-    path: FolderArgument = ".",
-    misses: Annotated[bool, typer.Option("--misses", help="List contradicted predictions.")] = False,
+def why(  # noqa: PLR0917 - typer calls it by name
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH|STEP]", help="A path, or a step of the Dockerfile.")
+    ] = None,
+    project: ProjectOption = ".",
+    file: FileOption = None,
+    context: ContextOption = None,
+    target: TargetOption = None,
+    build_arg: BuildArgOption = None,
+    build_context: BuildContextOption = None,
+    platform: PlatformOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.why/1.")] = False,
 ) -> None:
-    from devloop.planning import builds_lines, misses_lines
+    flags = _given(
+        file=file,
+        context=context,
+        target=target,
+        build_arg=build_arg,
+        build_context=build_context,
+        platform=platform,
+    )
+    from devloop import review
+    from devloop.ui import reviewtext
 
-    location, settings, _ = _project(Path(path), {})
+    text = " ".join(what or ())
+    folder = _folder_of(Path(project), [Path(text)] if os.path.lexists(text) else None)
+    location, settings, _ = _project(folder, flags)
     with _workspace(location, settings) as workspace:
-        lines = misses_lines(workspace.memory) if misses else builds_lines(workspace.memory)
-    sys.stdout.write("\n".join(lines) + "\n")
+        if not text:
+            found = review.last_build(workspace)
+            document = reviewtext.build_document(found) if found is not None else None
+            _print_found(
+                lambda style: reviewtext.why_lines(
+                    location.name, found, review.moment, style.width, **style.options
+                ),
+                reviewtext.why_json("build", document) if json else None,
+            )
+        elif (steps := review.find_steps(workspace, text)) is not None:
+            documents = [reviewtext.step_document(one) for one in steps]
+            _print_found(
+                lambda style: reviewtext.step_lines(steps, review.moment, style.width, **style.options),
+                reviewtext.why_json("steps", documents) if json else None,
+            )
+        else:
+            story = review.tell_path(workspace, Path(text))
+            _print_found(
+                lambda style: reviewtext.path_lines(story, style.width, **style.options),
+                reviewtext.why_json("path", reviewtext.path_document(story)) if json else None,
+            )
+
+
+@app.command(
+    short_help="Show what builds and syncs took, and how predictions did.",
+    help=(
+        "Show what devloop remembers: builds, the seconds spent by step and by saved file, how predictions"
+        " and estimates did, what syncs saved; or the predictions that the engine contradicted."
+    ),
+)
+def stats(  # noqa: PLR0917 - typer calls it by name
+    path: FolderArgument = ".",
+    file: FileOption = None,
+    context: ContextOption = None,
+    target: TargetOption = None,
+    misses: Annotated[bool, typer.Option("--misses", help="List contradicted predictions.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the contract devloop.stats/1 (--misses: devloop.misses/1).")
+    ] = False,
+) -> None:
+    from devloop import review
+    from devloop.ui import reviewtext
+
+    location, settings, _ = _project(Path(path), _given(file=file, context=context, target=target))
+    with _workspace(location, settings) as workspace:
+        if misses:
+            rows = review.missed(workspace)
+            _print_found(
+                lambda style: reviewtext.misses_lines(rows, review.moment, style.width, **style.options),
+                reviewtext.misses_json(rows) if json else None,
+            )
+            return
+        found = review.figures(workspace)
+    _print_found(
+        lambda style: reviewtext.stats_lines(
+            location.name, found, review.moment, style.width, **style.options
+        ),
+        reviewtext.stats_json(location.name, found) if json else None,
+    )
 
 
 @app.command(
@@ -477,6 +560,14 @@ def _print_lines(render: "Callable[[_Style], Sequence[str]]") -> None:
     text = "\n".join(render(style)) + "\n"
     sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "replace"))
     sys.stdout.flush()
+
+
+def _print_found(render: "Callable[[_Style], Sequence[str]]", document: str | None) -> None:
+    """Print a document where one was asked for, else what a person reads."""
+    if document is not None:
+        sys.stdout.write(document + "\n")
+        return
+    _print_lines(render)
 
 
 def _print_plan(found: "Plan", *, as_json: bool) -> None:

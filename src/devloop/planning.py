@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import time
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +12,18 @@ from devloop.cache.baseline import describe
 from devloop.cache.predict import Observed, learn
 from devloop.cache.records import Records
 from devloop.context.snapshot import Entry, Snapshot
-from devloop.cost.estimate import format_seconds
 from devloop.dockerfile.stages import MAIN_CONTEXT, Taken
 from devloop.errors import DevloopError
 from devloop.paths import ContextPath, context_path
+from devloop.plan.manifests import TextsOf
 from devloop.plan.model import ChangeKind, PathChange, Plan
 from devloop.plan.restart import reloads_itself
 from devloop.plan.sync import prove_sync
 from devloop.project.discover import Location, shown
-from devloop.project.memory import Memory
 from devloop.project.planner import Question, answer, describe_feeds, price_steps
 from devloop.project.reading import HypotheticalTree, Model, ReadingProblem, changes_reader
 from devloop.project.settings import Settings
+from devloop.project.texts import read_text
 from devloop.project.workspace import Given, Workspace
 from devloop.ui.plantext import LayerRow
 
@@ -36,7 +35,8 @@ class NotPlannable(DevloopError):  # noqa: N818 - it names what the user will re
     """The Dockerfile or an ignore file has an error; the message holds its place."""
 
 
-def _read(workspace: Workspace) -> Model:
+def read_model(workspace: Workspace) -> Model:
+    """Read the project as it stands. Raises NotPlannable where its Dockerfile or ignore file has an error."""
     return _model_or_raise(workspace.read())
 
 
@@ -57,16 +57,16 @@ def plan_edits(workspace: Workspace, paths: Sequence[Path]) -> Plan:
 
     Nothing is hashed: an edit changes what reads the path, whatever its bytes become.
     """
-    model = _read(workspace)
+    model = read_model(workspace)
     named = [(path, None) for path in paths]
-    return _hypothetical(workspace, model, model, _edits(model, named))
+    return _hypothetical(workspace, model, model, find_edits(model, named))
 
 
 def plan_dockerfile(workspace: Workspace, new: Path, paths: Sequence[Path]) -> Plan:
     """Plan another text of the Dockerfile against the present one, with or without edits of paths."""
-    before = _read(workspace)
+    before = read_model(workspace)
     after = _model_or_raise(workspace.read(source=new.read_bytes(), shown_as=str(new)))
-    return _hypothetical(workspace, before, after, _edits(after, [(path, None) for path in paths]))
+    return _hypothetical(workspace, before, after, find_edits(after, [(path, None) for path in paths]))
 
 
 def plan_revision(workspace: Workspace, revision: str | None) -> Plan:
@@ -87,7 +87,13 @@ def plan_revision(workspace: Workspace, revision: str | None) -> Plan:
             workspace.read(source=source, ignore_source=_ignore_at(repository, location, revision or "HEAD"))
         )
     changed = [(path, kind) for path, kind in repository.changes(revision)]
-    return _hypothetical(workspace, before, after, _edits(after, changed, says_outside=False))
+
+    def texts(context: str, path: str) -> tuple[bytes | None, bytes | None]:
+        file = after.contexts[context].root / path
+        now = read_text(file) if revision is not None else repository.show(file, "")
+        return repository.show(file, revision or "HEAD"), now
+
+    return _hypothetical(workspace, before, after, find_edits(after, changed, says_outside=False), texts)
 
 
 def _ignore_at(repository: "Repository", location: Location, revision: str) -> bytes:
@@ -104,8 +110,13 @@ def _model_or_raise(model: Model | ReadingProblem) -> Model:
     return model
 
 
-def _hypothetical(workspace: Workspace, before: Model, after: Model, edits: Edits) -> Plan:
-    """Plan the second model with edits, as if the first one had just been built without them."""
+def _hypothetical(
+    workspace: Workspace, before: Model, after: Model, edits: Edits, texts: TextsOf | None = None
+) -> Plan:
+    """Plan the second model with edits, as if the first one had just been built without them.
+
+    `texts` gives what the edits make of a file; without it nothing is said of what is in them.
+    """
     as_it_is = HypotheticalTree({}, _link_follower(before))
     as_edited = HypotheticalTree(edits.paths(), _link_follower(after))
     records = Records()
@@ -114,7 +125,7 @@ def _hypothetical(workspace: Workspace, before: Model, after: Model, edits: Edit
     baseline = describe(before.graph, as_it_is)
     proof = None
     if before.graph == after.graph and workspace.settings.live_sync:
-        snapshots = _sketch(after, edits)
+        snapshots = sketch(after, edits)
         proof = prove_sync(after.graph, *snapshots, edits.changes)
     question = Question(
         model=after,
@@ -130,6 +141,7 @@ def _hypothetical(workspace: Workspace, before: Model, after: Model, edits: Edit
         dockerfile_changed=before.dockerfile.source != after.dockerfile.source,
         sync=proof,
         reloader=_reloader(after, edits, workspace.settings),
+        manifests=texts,
     )
     return answer(question, replace(workspace.settings, no_cache=False), workspace.memory.history).plan
 
@@ -149,7 +161,7 @@ def _reloader(model: Model, edits: Edits, settings: Settings) -> str | None:
     return reloads_itself(settings.command or words, paths, dict(settings.env_values()))
 
 
-def _sketch(model: Model, edits: Edits) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
+def sketch(model: Model, edits: Edits) -> tuple[dict[str, Snapshot], dict[str, Snapshot]]:
     """Draw the contexts with nothing but the edited paths and the links on the way to what is copied."""
     before: dict[str, Snapshot] = {}
     after: dict[str, Snapshot] = {}
@@ -184,7 +196,7 @@ def _links_to(root: Path, source: str) -> dict[str, Entry]:
     return found
 
 
-def _edits(
+def find_edits(
     model: Model, named: Sequence[tuple[Path, ChangeKind | None]], *, says_outside: bool = True
 ) -> Edits:
     """Sort edited paths into the contexts of a model."""
@@ -293,7 +305,7 @@ def _real_source(root: Path, source: str) -> str:
 def plan_work_tree(workspace: Workspace) -> Plan:
     """Plan a build of the tree as it stands, against everything that is known to be cached."""
     memory = workspace.memory
-    model = _read(workspace)
+    model = read_model(workspace)
     tree = workspace.tree(model)
     baseline = memory.baseline()
     answered = workspace.plan(
@@ -312,7 +324,7 @@ def plan_work_tree(workspace: Workspace) -> Plan:
 
 def layer_rows(workspace: Workspace) -> list[LayerRow]:
     """Describe every step of the target."""
-    model = _read(workspace)
+    model = read_model(workspace)
     costs = price_steps(
         model.graph,
         workspace.memory.history,
@@ -336,35 +348,3 @@ def layer_rows(workspace: Workspace) -> list[LayerRow]:
             )
         )
     return rows
-
-
-def misses_lines(memory: Memory) -> list[str]:
-    """List the predictions that the engine contradicted, newest first."""
-    found = memory.store.misses(memory.project)
-    if not found:
-        return ["No prediction was contradicted by the engine in this project."]
-    lines = []
-    for miss in found:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(miss.at))
-        lines.append(f"{at}  line {miss.line}: {miss.text}")
-        lines.append(f"    predicted {miss.predicted}, observed {miss.observed}: {miss.explanation}")
-    return lines
-
-
-def builds_lines(memory: Memory, count: int = 10) -> list[str]:
-    """List the last builds with what was expected of them."""
-    builds = memory.history.last_builds(memory.project, count)
-    if not builds:
-        return ["No build of this project is recorded yet: devloop watch or devloop build makes one."]
-    lines = [f"The last {len(builds)} builds of {memory.location.shown_dockerfile}:"]
-    for one in builds:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.started_at))
-        ran = sum(step.status == "run" for step in one.steps)
-        cached = sum(step.status == "cached" for step in one.steps)
-        expected = (
-            f", expected {format_seconds(one.predicted_seconds)}" if one.predicted_seconds is not None else ""
-        )
-        lines.append(
-            f"  {at}  {one.outcome:<8}  {format_seconds(one.seconds)}{expected}; {ran} ran, {cached} cached"
-        )
-    return lines

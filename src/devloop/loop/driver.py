@@ -17,6 +17,7 @@ from typing import Protocol, assert_never
 
 from devloop import __version__
 from devloop.cache.baseline import Baseline, base_images
+from devloop.cost.history import BuildRecord, SyncRecord
 from devloop.dockerfile.stages import MAIN_CONTEXT, ImageConfig, Platform
 from devloop.engine import base as engine_events
 from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
@@ -34,7 +35,7 @@ from devloop.loop.keeper import Keeper, Synced, container_urls, crash_words, run
 from devloop.loop.lessons import Teacher
 from devloop.loop.lock import SessionLock
 from devloop.loop.scope import WatchScope
-from devloop.plan.model import Action, PathChange, Plan
+from devloop.plan.model import Action, PathChange
 from devloop.plan.rules import SyncRule, contradictions, forced_plan, joined, sort_changes
 from devloop.plan.sync import Blocked, SyncPlan, prove_sync
 from devloop.project.discover import Location, shown
@@ -160,7 +161,6 @@ class Session:
     ) -> None:
         self.workspace = workspace
         self.display = display
-        self.account: Plan | None = None
         self._reload = reload
         self._config = config
         self._once = once
@@ -200,6 +200,11 @@ class Session:
         self._next_container_look = 0.0
 
     # The whole session
+
+    @property
+    def record(self) -> BuildRecord | None:
+        """The last build of this session as it was recorded, with its account."""
+        return self._teacher.record
 
     @property
     def settings(self) -> Settings:
@@ -826,7 +831,6 @@ class Session:
             return
         if outcome.status == "ok":
             self._built_tree = flight.tree
-        self.account = flight.account(seen)
         self._advance(machine.BuildEnded(outcome.status))
         self._learn(flight, outcome)
 
@@ -1006,6 +1010,7 @@ class Session:
             return
         if synced.ok:
             self._serving = reached
+            self._record_sync(reached, synced)
             self._deployed(
                 "sync" if reached is None or reached.reloader is not None else "sync+restart",
                 how=synced.how,
@@ -1036,6 +1041,13 @@ class Session:
                 )
             )
         self._advance(machine.SyncEnded(ok=False, serving=synced.serving))
+
+    def _record_sync(self, reached: _Reached | None, synced: Synced) -> None:
+        if reached is None:
+            return
+        kind = "sync" if reached.reloader is not None else "sync+restart"
+        saved = SyncRecord(time.time(), kind, synced.seconds, reached.answered.rebuild_seconds)
+        self.memory.record_sync(saved)
 
     # The end
 

@@ -14,7 +14,7 @@ from devloop.engine.progress import step_name
 from devloop.loop import events
 from devloop.loop.builds import Seen
 from devloop.loop.state import Version
-from devloop.plan.model import Plan, PlannedStep
+from devloop.plan.model import Cause, Plan, PlannedStep
 from devloop.project.planner import Answered
 from devloop.project.reading import Model, Tree
 
@@ -32,6 +32,8 @@ class Flight:
     cancel: threading.Event = field(default_factory=threading.Event)
     running: dict[str, int | None] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    surprises: dict[int, Cause] = field(default_factory=dict)
+    """Why steps ran against the prediction, by number: known when the build was learnt from."""
 
     def serves(self, model: Model, tree: Tree) -> bool:
         """Tell whether a step that runs now gives what another reading of the tree needs as well."""
@@ -122,9 +124,15 @@ class Flight:
             elif found.status == "cached":
                 steps.append(replace(planned, status="cached", cause=None))
             else:
-                note = "measured now" if found.status == "run" else "failed"
                 steps.append(
-                    replace(planned, status="run", seconds=found.seconds, seconds_from="measured", note=note)
+                    replace(
+                        planned,
+                        status="run",
+                        cause=planned.cause or self.surprises.get(step.number),
+                        seconds=found.seconds,
+                        seconds_from="measured",
+                        note="measured now" if found.status == "run" else "failed",
+                    )
                 )
         return replace(self.answered.plan, steps=tuple(steps))
 

@@ -21,6 +21,9 @@ Rule = Literal[
     "directory-mode",
     "missing",
     "contradiction",
+    "pruned",
+    "meanwhile",
+    "foreign",
 ]
 
 
@@ -68,7 +71,8 @@ class PlannedStep:
 class Warned:
     """An expensive step that is about to run again, in words that need no manual.
 
-    `code` is stable and can be silenced in the configuration.
+    `code` is stable and can be silenced in the configuration. `manifest` says what changed in the manifests
+    that the step installs from, where that is known.
     """
 
     code: str
@@ -80,6 +84,7 @@ class Warned:
     note: str
     why: str
     way_out: str
+    manifest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from devloop.cache.store import Miss, RecordStore
 from devloop.context.entered import Entered, enter, entered_from_plain, entered_to_plain
 from devloop.context.index import Index, load_index, save_index
 from devloop.context.snapshot import Snapshot
-from devloop.cost.history import BuildRecord, History
+from devloop.cost.history import KEPT_BUILDS_PER_PROJECT, BuildRecord, History, SyncRecord
 from devloop.dockerfile.stages import ImageConfig, Platform
 from devloop.project.discover import Location
 from devloop.project.manifest import load_manifest, save_manifest
@@ -160,6 +160,21 @@ class Memory:
         self, kind: str, stop: float | None, start: float | None, healthy: float | None
     ) -> None:
         self._try(lambda: self.history.record_restart(self.project, kind, stop, start, healthy), None)
+
+    def record_sync(self, sync: SyncRecord) -> None:
+        self._try(lambda: self.history.record_sync(self.project, sync), None)
+
+    def builds(self, count: int = KEPT_BUILDS_PER_PROJECT) -> tuple[BuildRecord, ...]:
+        """Return the last builds of the project, newest first."""
+        return self._try(lambda: self.history.last_builds(self.project, count), ())
+
+    def syncs(self) -> tuple[SyncRecord, ...]:
+        """Return all syncs of the project that are remembered, newest first."""
+        return self._try(lambda: self.history.syncs(self.project), ())
+
+    def misses(self) -> tuple[Miss, ...]:
+        """Return the predictions that the engine contradicted, newest first."""
+        return self._try(lambda: self.store.misses(self.project), ())
 
     def add_misses(self, misses: Sequence[Miss]) -> None:
         self._try(lambda: self.store.add_misses(misses), None)

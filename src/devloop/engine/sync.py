@@ -55,6 +55,8 @@ CHUNK: Final = 1 << 20
 IN_MEMORY: Final = 16 << 20
 """Archives up to this size are made in memory, larger ones in a temporary file."""
 _EXEC_SECONDS: Final = 30.0
+_MOST_LINKS: Final = 40
+"""As many as the kernel follows."""
 _OWN_FILES: Final = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 """Files that the engine mounts into every container."""
 
@@ -232,6 +234,16 @@ class ContainerFiles:
 
     def stat(self, path: str) -> Found | None:
         """Return what is at `path`, links among its parents followed within the container, itself not."""
+        return self.stat_all([path])[path]
+
+    def stat_all(self, paths: Iterable[str]) -> dict[str, Found | None]:
+        """Return what is at each path, as `stat` does; through the kernel many cost little more than one."""
+        with self._reached() as root:
+            if root is not None:
+                return {path: root.stat(path) for path in paths}
+        return {path: self._ask(path) for path in paths}
+
+    def _ask(self, path: str) -> Found | None:
         target = f"/containers/{self.ident}/archive"
         status, headers, reply = self._wire.request("HEAD", target, {"path": path})
         if status == http.client.NOT_FOUND:
@@ -240,7 +252,7 @@ class ContainerFiles:
             return None
         if status >= http.client.INTERNAL_SERVER_ERROR and path.strip("/").count("/"):
             # So it answers for a path below a file.
-            above = self.stat(path.rstrip("/").rpartition("/")[0])
+            above = self._ask(path.rstrip("/").rpartition("/")[0])
             if above is None or above.kind in {"file", "other"}:
                 return None
         raise_refusal(status, reply)
@@ -250,7 +262,7 @@ class ContainerFiles:
 
     def read(self, path: str) -> bytes | None:
         """Return a file's bytes, links followed within the container; None where no file is."""
-        for _ in range(40):
+        for _ in range(_MOST_LINKS):
             member = self._member(path)
             if member is None:
                 return None
@@ -280,7 +292,7 @@ class ContainerFiles:
                 done = f"{done}/{part}"
                 continue
             links += 1
-            if links > 40:
+            if links > _MOST_LINKS:
                 raise CannotSync(f"{path} leads through too many links")
             start = [] if found.link.startswith("/") else done.split("/")[1:]
             todo = [each for each in (*start, *found.link.split("/")) if each not in {"", "."}] + todo
@@ -596,9 +608,9 @@ class _Root:
 
     _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-    def __init__(self, root: int, mounts: frozenset[str]) -> None:
+    def __init__(self, process: int, root: int) -> None:
+        self._process = process
         self._root = root
-        self.mounts = mounts
 
     @classmethod
     def open(cls, state: _State) -> _Root | None:
@@ -615,19 +627,61 @@ class _Root:
             return None
         try:
             if state.id.encode() not in _read(process, "cgroup"):
-                return None
+                raise ProcessLookupError
             if os.readlink("ns/mnt", dir_fd=process) == os.readlink("/proc/self/ns/mnt"):  # noqa: PTH115
-                return None
-            mounts = _mount_points(_read(process, "mountinfo"))
+                raise ProcessLookupError
             root = os.open("root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process)
         except OSError:
-            return None
-        finally:
             os.close(process)
-        return cls(root, mounts)
+            return None
+        return cls(process, root)
 
     def close(self) -> None:
         os.close(self._root)
+        os.close(self._process)
+
+    @property
+    def mounts(self) -> frozenset[str]:
+        """Where something is mounted in the container; nothing where it has just ended."""
+        try:
+            return _mount_points(_read(self._process, "mountinfo"))
+        except OSError as error:
+            raise CannotSync(f"the container has just ended: {error.strerror}") from error
+
+    def stat(self, path: str) -> Found | None:
+        """Return what is at `path`; links among its parents lead as they do for the container's processes."""
+        todo = [part for part in reversed(path.split("/")) if part not in {"", "."}]
+        above = [os.dup(self._root)]
+        links = 0
+        try:
+            while todo:
+                part = todo.pop()
+                if part == "..":
+                    if len(above) > 1:
+                        os.close(above.pop())
+                    continue
+                status = os.stat(part, dir_fd=above[-1], follow_symlinks=False)
+                kind = _kind(status.st_mode)
+                if kind != "link" or not todo:
+                    if not todo:
+                        text = os.readlink(part, dir_fd=above[-1]) if kind == "link" else ""
+                        return Found(kind, stats.S_IMODE(status.st_mode), text)
+                    above.append(os.open(part, self._FLAGS, dir_fd=above[-1]))
+                    continue
+                links += 1
+                if links > _MOST_LINKS:
+                    raise CannotSync(f"{path} leads through too many links")
+                text = os.readlink(part, dir_fd=above[-1])
+                todo += [each for each in reversed(text.split("/")) if each not in {"", "."}]
+                if text.startswith("/"):
+                    while len(above) > 1:
+                        os.close(above.pop())
+            return Found("directory", stats.S_IMODE(os.fstat(above[-1]).st_mode))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        finally:
+            for descriptor in above:
+                os.close(descriptor)
 
     def check(self, writes: Sequence[Write]) -> dict[str, int]:
         """Refuse writes whose parents are no plain directories; returns when what is there was changed."""
@@ -699,9 +753,12 @@ class _Missing(CannotSync):
 
 def _kind_at(directory: int, name: str) -> Kind | None:
     try:
-        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+        return _kind(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:
         return None
+
+
+def _kind(mode: int) -> Kind:
     if stats.S_ISDIR(mode):
         return "directory"
     if stats.S_ISLNK(mode):

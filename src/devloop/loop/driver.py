@@ -22,6 +22,7 @@ from devloop.dockerfile.stages import MAIN_CONTEXT, ImageConfig, Platform
 from devloop.engine import base as engine_events
 from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
 from devloop.engine.buildx import Buildx
+from devloop.engine.compose import find_compose_file, mentions_watch_rules, read_services
 from devloop.engine.containers import Containers, Replacement
 from devloop.engine.images import image_config, image_facts
 from devloop.engine.runspec import RunSpec
@@ -36,7 +37,15 @@ from devloop.loop.lessons import Teacher
 from devloop.loop.lock import SessionLock
 from devloop.loop.scope import WatchScope
 from devloop.plan.model import Action, PathChange
-from devloop.plan.rules import SyncRule, contradictions, forced_plan, joined, sort_changes
+from devloop.plan.rules import (
+    NeverRule,
+    SyncRule,
+    compose_rules,
+    contradictions,
+    forced_plan,
+    joined,
+    sort_changes,
+)
 from devloop.plan.sync import Blocked, SyncPlan, prove_sync
 from devloop.project.discover import Location, shown
 from devloop.project.memory import Memory
@@ -97,6 +106,18 @@ class _SyncDone:
 
 
 @dataclass(frozen=True, slots=True)
+class _Restarted:
+    version: machine.Version
+    done: Synced
+    error: DevloopError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Quit:
     pass
 
@@ -108,13 +129,35 @@ class _Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class _ComposeRules:
+    """What the compose file wants to be synced, and never."""
+
+    file: str
+    service: str
+    sync: tuple[SyncRule, ...]
+    never: tuple[NeverRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Crashed:
     """A thread ended with an error that nobody expected."""
 
     error: Exception
 
 
-_Message = _Batch | _Progress | _Built | _Replaced | _SyncDone | _Quit | _Notice | _Crashed
+_Message = (
+    _Batch
+    | _Progress
+    | _Built
+    | _Replaced
+    | _SyncDone
+    | _Restarted
+    | _Key
+    | _Quit
+    | _Notice
+    | _ComposeRules
+    | _Crashed
+)
 
 
 def _in_a_thread(name: str, work: Callable[[], None]) -> None:
@@ -129,6 +172,22 @@ class Parts:
     containers: Callable[[Mapping[str, str]], Containers] = Containers.connect
     feed: Callable[..., BatchFeed] = BatchFeed
     spawn: Callable[[str, Callable[[], None]], None] = _in_a_thread
+
+
+class Haste:
+    """A wait that ends with the session, or when the tree wants something else than what is waited for."""
+
+    def __init__(self, leaving: threading.Event) -> None:
+        self._leaving = leaving
+        self._own = threading.Event()
+
+    def set(self) -> None:
+        """End this wait."""
+        self._own.set()
+
+    def is_set(self) -> bool:
+        """Tell whether to wait no longer."""
+        return self._own.is_set() or self._leaving.is_set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +220,7 @@ class Session:
     ) -> None:
         self.workspace = workspace
         self.display = display
+        self._explained: events.Explained | None = None
         self._reload = reload
         self._config = config
         self._once = once
@@ -181,6 +241,7 @@ class Session:
         self._serving: _Reached | None = None
         self._syncing: _Reached | None = None
         self._built: dict[str, _Reached] = {}
+        self._images: dict[str, str] = {}
         self._built_tree: Tree | None = None
         self._baseline: Baseline | None = None
         self._assumed: Assumption | None = None
@@ -192,8 +253,13 @@ class Session:
         self._quiet_since = time.monotonic()
         self._must_reread = False
         self._contradicted: set[SyncRule] = set()
+        self._compose_sync: tuple[SyncRule, ...] = ()
+        self._compose_never: tuple[NeverRule, ...] = ()
         self._is_quitting = False
+        self._is_left = False
+        self._must_read_all = False
         self._leaving = threading.Event()
+        self._hurry = Haste(self._leaving)
         self._finished: machine.Stop | None = None
         self._said_memory = False
         self._next_engine_look = 0.0
@@ -245,6 +311,10 @@ class Session:
         self._is_quitting = True
         self._queue.put(_Quit())
 
+    def press(self, key: str) -> None:
+        """Take a key of the terminal; any thread may call it, and a key without a meaning does nothing."""
+        self._queue.put(_Key(key))
+
     def _open(self) -> None:
         self._connect()
         self._show(
@@ -269,6 +339,7 @@ class Session:
         else:
             self._watch_files(model)
             self._recover()
+            self._read_compose()
             self._read_everything(model, saved=())
         self._show_memory_problem()
 
@@ -289,12 +360,18 @@ class Session:
                 self._on_replaced(message)
             case _SyncDone():
                 self._on_synced(message)
+            case _Restarted():
+                self._on_restarted(message)
+            case _Key(key=key):
+                self._on_key(key)
             case _Quit():
                 # A container that is waited for until it serves must not hold up the end.
                 self._leaving.set()
                 self._advance(machine.Quit())
             case _Notice(text=text, is_error=is_error):
                 self._show(events.Problem("watch", text, severity="error" if is_error else "note"))
+            case _ComposeRules():
+                self._on_compose(message)
             case _Crashed(error=error):
                 raise error
             case _:
@@ -422,9 +499,8 @@ class Session:
             return
         self._state = replace(self._state, serving=version, built=None)
         if version is not None:
-            self._note(
-                f"the container {self._keeper.name} of an earlier session still runs and is taken over"
-            )
+            urls = container_urls(self._keeper.container)
+            self._show(events.TakenOver(self._keeper.name, urls))
 
     # Watching and reading
 
@@ -603,8 +679,9 @@ class Session:
         run = run_version(spec, self.workspace.environ)
         serving = self._state.serving if self.settings.run else None
         deployed = serving.image if serving is not None else None
-        if not self.settings.run:
+        if not self.settings.run or serving is None:
             deployed = self._state.built
+        gone = ("the container does not run",) if self._state.built is not None and serving is None else ()
         if self._keeper is None and self._baseline is None and self._assumed is None:
             self._assumed = Assumption.of(model, tree)
         assumed = self._assumed if self._keeper is None else None
@@ -618,7 +695,9 @@ class Session:
                 baseline=assumed.baseline if assumed is not None else self._baseline,
                 changes=changes_between(assumed.tree, tree) if assumed is not None else self._changes(tree),
                 deployed=assumed.baseline.fingerprint if assumed is not None else deployed,
-                run_changes=("the options of the container",) if serving and serving.run != run else (),
+                run_changes=("the options of the container changed",)
+                if serving and serving.run != run
+                else gone,
                 dockerfile_changed=graph_changed and before is not None,
                 sync=sync,
                 reloader=reloader,
@@ -630,6 +709,7 @@ class Session:
             self._saved_at = self._batch_at
         self._reached = _Reached(model, tree, answered, version, spec, sync, reloader)
         if is_save:
+            self._explained = events.Explained(answered.plan, is_built=False)
             self._show(events.Planned(answered.plan, saved, first=first))
         flight = self._flight
         self._advance(
@@ -654,7 +734,7 @@ class Session:
         changes = changes_between(serving.tree, tree)
         if not any(changes.values()):
             return None, None
-        ruled = sort_changes(changes, settings.sync, settings.never, MAIN_CONTEXT)
+        ruled = sort_changes(changes, self._sync_rules(), self._never_rules(), MAIN_CONTEXT)
         if ruled.never is not None:
             return Blocked(f"your rule never syncs {ruled.never}", path=ruled.never), None
 
@@ -678,6 +758,39 @@ class Session:
             return plan, "your rule"
         return plan, self._reloader_of(keeper, plan)
 
+    def _sync_rules(self) -> tuple[SyncRule, ...]:
+        """Return the user's own rules, and behind them those of the compose file."""
+        return (*self.settings.sync, *self._compose_sync)
+
+    def _never_rules(self) -> tuple[NeverRule, ...]:
+        return (*self.settings.never, *self._compose_never)
+
+    def _read_compose(self) -> None:
+        """Ask compose in the background for rules about this very build; most projects have none."""
+        file = find_compose_file(self.location.folder)
+        if file is None or not self.settings.live_sync or not mentions_watch_rules(file):
+            return
+
+        def work() -> None:
+            services = read_services(file, self.workspace.environ)
+            found = compose_rules(
+                services or {},
+                context=str(self.location.context),
+                dockerfile=str(self.location.dockerfile),
+                target=self.settings.target,
+            )
+            if found is not None:
+                self._queue.put(_ComposeRules(file.name, *found))
+
+        self._spawn("devloop-compose", work)
+
+    def _on_compose(self, message: "_ComposeRules") -> None:
+        self._compose_sync, self._compose_never = message.sync, message.never
+        count = len(message.sync) + len(message.never)
+        if count:
+            rules = f"{count} rule{'s' if count != 1 else ''}"
+            self._note(f"{rules} of {message.file} (service {message.service}) are followed", kind="config")
+
     @staticmethod
     def _reloader_of(keeper: Keeper, proof: SyncPlan | Blocked | None) -> str | None:
         if not isinstance(proof, SyncPlan):
@@ -690,7 +803,7 @@ class Session:
         if self._serving is None or self._serving.tree.snapshots.keys() != tree.snapshots.keys():
             return ()
         changes = changes_between(self._serving.tree, tree)
-        ruled = sort_changes(changes, self.settings.sync, (), MAIN_CONTEXT)
+        ruled = sort_changes(changes, self._sync_rules(), (), MAIN_CONTEXT)
         return tuple(dict.fromkeys(tuple(rule.exec) for rule, _ in ruled.forced if rule.exec))
 
     def _changes(self, tree: Tree) -> Mapping[str, Sequence[PathChange]]:
@@ -719,8 +832,12 @@ class Session:
                         self._background.cancel.set()
                 case machine.StartDeploy(version=version):
                     self._start_deploy(version)
+                case machine.StartRestart(version=version):
+                    self._start_restart(version)
                 case machine.StartSync(version=version):
                     self._start_sync(version)
+                case machine.Hurry():
+                    self._hurry.set()
                 case machine.Replan():
                     self._replan()
                 case machine.ReportQueued(decision=decision):
@@ -731,6 +848,11 @@ class Session:
                     assert_never(effect)
 
     def _replan(self) -> None:
+        if self._must_read_all:
+            # Who asks for a rebuild wants what is there now, also where no event told of it.
+            self._must_read_all = False
+            self._read_project(())
+            return
         if self._model is None or self._tree is None:
             return
         if self._must_reread:
@@ -812,7 +934,7 @@ class Session:
         if flight is self._background:
             self._background = None
             if outcome.status == "ok":
-                self._built_tree = flight.tree
+                self._remember_image(flight, outcome)
                 self._show(
                     events.BackgroundBuilt(
                         outcome.seconds, sum(one.status == "run" for one in seen.steps.values())
@@ -831,8 +953,19 @@ class Session:
             return
         if outcome.status == "ok":
             self._built_tree = flight.tree
+        explained = events.Explained(flight.account(seen), is_built=True)
+        if self._reached is not None and self._reached.version == flight.version:
+            self._explained = explained
         self._advance(machine.BuildEnded(outcome.status))
         self._learn(flight, outcome)
+        if self._explained is explained:
+            # What came between the prediction and the build is known only now.
+            self._explained = events.Explained(flight.account(seen), is_built=True)
+
+    def _remember_image(self, flight: Flight, outcome: BuildOutcome) -> None:
+        self._built_tree = flight.tree
+        if outcome.image_id is not None:
+            self._images[flight.version.image] = outcome.image_id
 
     def _learn(self, flight: Flight, outcome: BuildOutcome) -> None:
         baseline, said = self._teacher.teach(flight, outcome)
@@ -849,16 +982,23 @@ class Session:
         if keeper is None:
             raise RuntimeError("a deploy was decided without an engine")
         self._syncing = reached
+        spec = self._with_image(version, reached.spec)
+        self._hurry = Haste(self._leaving)
+        hurry = self._hurry
 
         def work() -> None:
             try:
-                replacement = keeper.replace(version, reached.spec, self._leaving)
+                replacement = keeper.replace(version, spec, hurry)
             except DevloopError as error:
                 self._queue.put(_Replaced(version, None, error))
             else:
                 self._queue.put(_Replaced(version, replacement, None))
 
         self._spawn("devloop-deploy", work)
+
+    def _with_image(self, version: machine.Version, spec: RunSpec) -> RunSpec:
+        """Name the very image of a version: the tag may have moved on, or belong to a folder of that name."""
+        return replace(spec, image=self._images.get(version.image, spec.image))
 
     def _on_replaced(self, message: _Replaced) -> None:
         before, keeper = self._state.serving, self._keeper
@@ -886,7 +1026,8 @@ class Session:
             return
         self._serving = reached
         if done.health.how == "canceled":
-            self._advance(machine.DeployEnded(ok=False, serving=None))
+            # Nobody waits for a container that is to be replaced at once, or that is left.
+            self._advance(machine.DeployEnded(ok=True, serving=message.version))
             return
         is_first = done.stopped is None
         self._deployed(
@@ -895,6 +1036,7 @@ class Session:
             seconds=done.seconds,
             stop_seconds=None if is_first else done.stop_seconds,
             healthy_seconds=done.health.seconds,
+            serves=done.ok,
         )
         if not done.ok:
             self._note(f"the container runs and does not serve: {done.health.note or done.health.how}")
@@ -918,6 +1060,7 @@ class Session:
         seconds: float,
         stop_seconds: float | None = None,
         healthy_seconds: float | None = None,
+        serves: bool = True,
     ) -> None:
         keeper = self._keeper
         container = keeper.container if keeper is not None else None
@@ -932,6 +1075,7 @@ class Session:
                 since_save=since_save,
                 stop_seconds=stop_seconds,
                 healthy_seconds=healthy_seconds,
+                serves=serves,
             )
         )
 
@@ -944,6 +1088,8 @@ class Session:
         roots = {name: context.root for name, context in reached.model.contexts.items()}
         fallback = self._fallback()
         commands = self._commands(reached.tree)
+        self._hurry = Haste(self._leaving)
+        hurry = self._hurry
 
         def work() -> None:
             try:
@@ -953,7 +1099,7 @@ class Session:
                     version,
                     restart=reached.reloader is None,
                     fallback=fallback,
-                    cancel=self._leaving,
+                    cancel=hurry,
                 )
             except DevloopError as error:
                 self._queue.put(_SyncDone(version, Synced(ok=False, seconds=0.0, serving=None), error))
@@ -988,7 +1134,8 @@ class Session:
         reached = self._built.get(image) if image is not None else None
         if image is None or reached is None or reached.answered.fingerprint == self._reached_image():
             return None
-        return machine.Version(image, reached.version.run), reached.spec
+        version = machine.Version(image, reached.version.run)
+        return version, self._with_image(version, reached.spec)
 
     def _reached_image(self) -> str | None:
         return self._reached.version.image if self._reached is not None else None
@@ -1005,8 +1152,8 @@ class Session:
             return
         health = synced.health
         if health is not None and health.how == "canceled":
-            self._serving = None
-            self._advance(machine.SyncEnded(ok=False, serving=None))
+            self._serving = reached
+            self._advance(machine.SyncEnded(ok=True, serving=synced.serving))
             return
         if synced.ok:
             self._serving = reached
@@ -1016,6 +1163,7 @@ class Session:
                 how=synced.how,
                 seconds=synced.seconds,
                 healthy_seconds=health.seconds if health is not None else None,
+                serves=health is None or health.ok,
             )
             if health is not None and not health.ok:
                 self._note(f"the container runs and does not serve: {health.note or health.how}")
@@ -1042,6 +1190,118 @@ class Session:
             )
         self._advance(machine.SyncEnded(ok=False, serving=synced.serving))
 
+    # What the user asks for by a key
+
+    def _on_key(self, key: str) -> None:
+        match key:
+            case "r":
+                self._rebuild_asked()
+            case "s":
+                self._restart_asked()
+            case "p":
+                self._pause(is_paused=not self._state.paused)
+            case "w":
+                self._show(
+                    self._explained or events.Problem("watch", "nothing was planned yet", severity="note")
+                )
+            case "l":
+                self._show(events.Asked("logs"))
+            case "?" | "h":
+                self._show(events.Asked("help"))
+            case "q":
+                self._is_left = True
+                self._leaving.set()
+                self._advance(machine.Quit())
+            case _:
+                pass
+
+    def _rebuild_asked(self) -> None:
+        refused = self._in_flight()
+        self._show(events.Asked("rebuild", refused))
+        if refused:
+            return
+        if self._state.paused:
+            self._show(events.Paused(is_paused=False))
+        self._saved_at = time.monotonic()
+        self._serving = None
+        self._must_read_all = True
+        self._advance(machine.RetryAsked())
+        if self._must_read_all:
+            # The tree could not be read as a project; perhaps it can be by now.
+            self._replan()
+
+    def _restart_asked(self) -> None:
+        refused = self._in_flight()
+        if not refused and not self._state.runs_container:
+            refused = "no container is run here"
+        if not refused and self._state.serving is None:
+            if self._state.wanted is None:
+                refused = "nothing is running, and the project cannot be built as it stands"
+            elif self._state.paused:
+                refused = "nothing is running; p goes on and starts it"
+        self._show(events.Asked("restart", refused))
+        if not refused:
+            self._saved_at = time.monotonic()
+            self._advance(machine.RestartAsked())
+
+    def _in_flight(self) -> str:
+        """Say what stands in the way of a request; empty where nothing does."""
+        if not self._state.has_engine:
+            return "no engine answers"
+        return {
+            "building": "a build is in flight already",
+            "deploying": "the container is being started",
+            "syncing": "files are being synced",
+        }.get(self._state.phase, "")
+
+    def _pause(self, *, is_paused: bool) -> None:
+        self._show(events.Paused(is_paused))
+        self._advance(machine.PauseAsked(is_paused))
+
+    def _start_restart(self, version: machine.Version) -> None:
+        keeper = self._keeper
+        if keeper is None:
+            raise RuntimeError("a restart was decided without an engine")
+        self._syncing = self._serving
+
+        def work() -> None:
+            try:
+                done = keeper.restart(version, self._leaving)
+            except DevloopError as error:
+                self._queue.put(_Restarted(version, Synced(ok=False, seconds=0.0, serving=None), error))
+            else:
+                self._queue.put(_Restarted(version, done))
+
+        self._spawn("devloop-restart", work)
+
+    def _on_restarted(self, message: _Restarted) -> None:
+        self._syncing = None
+        done, health, error = message.done, message.done.health, message.error
+        if health is not None and health.how == "canceled":
+            self._serving = None
+            self._advance(machine.DeployEnded(ok=False, serving=None))
+            return
+        if done.ok:
+            self._deployed(
+                "restart",
+                how=done.how,
+                seconds=done.seconds,
+                healthy_seconds=health.seconds if health is not None else None,
+                serves=health is None or health.ok,
+            )
+            self._advance(machine.DeployEnded(ok=True, serving=message.version))
+            return
+        self._serving = None
+        words = error.message if error is not None else done.error
+        if health is not None:
+            words = crash_words(health)
+        code = health.exit_code if health is not None else None
+        tail = health.log_tail if health is not None else ()
+        self._show(events.DeployFailed(words, code, tail, rolled_back=False))
+        self._advance(machine.DeployEnded(ok=False, serving=None))
+        if isinstance(error, EngineUnavailable):
+            self._lost_engine(error)
+
     def _record_sync(self, reached: _Reached | None, synced: Synced) -> None:
         if reached is None:
             return
@@ -1066,7 +1326,7 @@ class Session:
         self._show(events.Stopped(message))
         if self._is_quitting:
             return 130
-        return 0 if stop.ok else 1
+        return 0 if stop.ok or self._is_left else 1
 
     def _stop_threads(self) -> None:
         for flight in (self._flight, self._background):

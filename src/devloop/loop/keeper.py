@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from devloop.engine import supervisor
 from devloop.engine.archive import Removal, SyncBatch, Write
+from devloop.engine.base import Cancel
 from devloop.engine.containers import Containers, Replacement
 from devloop.engine.health import Health
 from devloop.engine.images import ImageFacts, image_facts
@@ -93,7 +93,8 @@ class Keeper:
     @property
     def name(self) -> str:
         """The name of the container."""
-        return f"devloop-{self.location.name}"
+        target = self.settings.target
+        return f"devloop-{self.location.name}-{target}" if target else f"devloop-{self.location.name}"
 
     # How it is run
 
@@ -176,7 +177,7 @@ class Keeper:
 
     # Replacing it
 
-    def replace(self, version: Version, spec: RunSpec, cancel: threading.Event) -> Replacement:
+    def replace(self, version: Version, spec: RunSpec, cancel: Cancel) -> Replacement:
         """Put a container of this version in the place of the one that serves."""
         old = self.container.id if self.container is not None else None
         labels = ((LABEL_IMAGE_VERSION, version.image), (LABEL_RUN_VERSION, version.run))
@@ -302,7 +303,7 @@ class Keeper:
         *,
         restart: bool,
         fallback: "tuple[Version, RunSpec] | None",
-        cancel: threading.Event,
+        cancel: Cancel,
     ) -> Synced:
         """Bring files into the container, and restart what has to be restarted.
 
@@ -337,20 +338,25 @@ class Keeper:
         synced_seconds = time.monotonic() - started
         if not restart:
             return Synced(ok=True, seconds=synced_seconds, serving=version, how="files")
-        return self._restart(version, started, fallback, cancel)
+        return self._restart(version, started, fallback, cancel, self.settings.restart)
+
+    def restart(self, version: Version, cancel: Cancel) -> Synced:
+        """Restart what serves because the user asks for it: a signal or nothing at all would not be that."""
+        mode = "container" if self.settings.restart == "container" else "auto"
+        return self._restart(version, time.monotonic(), None, cancel, mode)
 
     def _restart(
         self,
         version: Version,
         started: float,
         fallback: "tuple[Version, RunSpec] | None",
-        cancel: threading.Event,
+        cancel: Cancel,
+        mode: str,
     ) -> Synced:
         container = self.container
         if container is None:
             return Synced(ok=False, seconds=0.0, serving=None, error="the container is gone")
         before = time.monotonic()
-        mode = self.settings.restart
         try:
             if mode.startswith("signal:"):
                 self.containers.client.kill(container.id, signal=mode.partition(":")[2])
@@ -399,7 +405,7 @@ class Keeper:
         health: Health,
         seconds: float,
         fallback: "tuple[Version, RunSpec] | None",
-        cancel: threading.Event,
+        cancel: Cancel,
     ) -> Synced:
         """Put the last good image back after a synced version died at once."""
         if fallback is None or not self.settings.rollback:

@@ -56,6 +56,7 @@ class LoopState:
     syncable: Version | None = None
     syncing: Version | None = None
     background: str | None = None
+    background_failed: str | None = None
     has_engine: bool = True
     runs_container: bool = True
     once: bool = False
@@ -145,7 +146,7 @@ class EngineChanged:
 
 @dataclass(frozen=True, slots=True)
 class RetryAsked:
-    """The user wants a rebuild now, whatever is known to be there; work in flight is let finish instead."""
+    """The user wants a rebuild now, whatever is there; it ends a pause, and work in flight is its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,11 @@ class CancelBackground:
 
 
 @dataclass(frozen=True, slots=True)
+class Hurry:
+    """Wait no longer until what is being deployed or synced serves: the tree wants something else."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replan:
     """Plan the tree once more: what serves has changed, and TreeRead (no save) is to follow."""
 
@@ -258,6 +264,7 @@ Effect = (
     | StartSync
     | StartBackground
     | CancelBackground
+    | Hurry
     | Replan
     | ReportQueued
     | Stop
@@ -338,7 +345,7 @@ def _follow(wanted: LoopState, message: TreeRead) -> Step:
         case "deploying" | "syncing":
             if wanted.wanted in {wanted.deploying, wanted.syncing}:
                 return wanted, ()
-            return wanted, (ReportQueued("waits"),)
+            return wanted, (Hurry(), ReportQueued("waits"))
         case "stopping" | "stopped":
             return wanted, ()
         case _:
@@ -368,7 +375,7 @@ def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
 def _retry(state: LoopState) -> Step:
     if state.phase != "idle":
         return state, ()
-    forgotten = replace(state, failed=None, serving=None, built=None, syncable=None)
+    forgotten = replace(state, failed=None, serving=None, built=None, syncable=None, paused=False)
     return forgotten, (Replan(),) if forgotten.wanted is not None else ()
 
 
@@ -401,7 +408,7 @@ def _background_ended(state: LoopState, image: str, *, ok: bool) -> Step:
     if state.background != image:
         return state, ()
     after = replace(state, background=None)
-    return (replace(after, built=image) if ok else after), ()
+    return replace(after, built=image) if ok else replace(after, background_failed=image), ()
 
 
 def _is_stale(state: LoopState) -> bool:

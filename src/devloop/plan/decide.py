@@ -207,7 +207,7 @@ def _reason(
     if action == "none":
         return _reason_for_nothing(situation)
     if action == "restart":
-        return f"{_list(situation.run_changes)} changed: the container is made again from the same image"
+        return f"{_list(situation.run_changes)}: it is made again from the same image"
     if action in {"sync", "sync+restart"} and isinstance(situation.sync, SyncPlan):
         how = (
             f"{situation.reloader} takes it up" if situation.reloader is not None else "the process restarts"

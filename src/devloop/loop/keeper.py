@@ -29,6 +29,7 @@ from devloop.loop import events
 from devloop.loop.builds import image_tag
 from devloop.loop.state import Version
 from devloop.plan.restart import reloads_itself
+from devloop.plan.stops import diagnose_stop, grace_seconds
 from devloop.plan.sync import FileKind, Surroundings, SyncPlan
 from devloop.project.discover import Location
 from devloop.project.memory import Memory
@@ -73,6 +74,7 @@ class Keeper:
     _kinds: dict[str, FileKind | None] = field(default_factory=dict)
     _added: set[str] = field(default_factory=set)
     _layers: tuple[str, ...] | None = None
+    _told_of_stop: bool = False
     _shells: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     @property
@@ -180,6 +182,7 @@ class Keeper:
     def replace(self, version: Version, spec: RunSpec, cancel: Cancel) -> Replacement:
         """Put a container of this version in the place of the one that serves."""
         old = self.container.id if self.container is not None else None
+        stopped_command = supervisor.unwrap(self.container.command) if self.container is not None else ()
         labels = ((LABEL_IMAGE_VERSION, version.image), (LABEL_RUN_VERSION, version.run))
         labelled = self._supervised(replace(spec, labels=(*spec.labels, *labels)))
         done = self.containers.replace(
@@ -199,18 +202,33 @@ class Keeper:
         else:
             self.container = done.container
         self.follow(done.container.id if done.container is not None else None)
+        if done.stopped is not None and done.stopped.killed:
+            self._tell_of_slow_stop(done.stopped.seconds, stopped_command)
         self.memory.record_restart("replace", done.stop_seconds, done.start_seconds, done.health.seconds)
         return done
 
+    def _tell_of_slow_stop(self, seconds: float, command: Sequence[str]) -> None:
+        """Say once why the container had to be killed, and what mends it."""
+        if self._told_of_stop:
+            return
+        self._told_of_stop = True
+        why, hint = diagnose_stop(command)
+        message = f"the container had to be killed after {seconds:.1f} s: {why}"
+        self.show(events.Problem("engine", message, hint=hint, severity="note"))
+
     def _supervised(self, spec: RunSpec) -> RunSpec:
-        """Put the supervisor in front of the command, where the image allows it and nobody minds."""
+        """Put the supervisor in front of the command, where the image allows it and nobody minds.
+
+        A database gets the time that it needs to end, whatever the settings say.
+        """
         settings = self.settings
-        if not settings.supervisor or settings.restart not in {"auto", "process"}:
-            return spec
         image = image_facts(self.containers.engine, spec.image)
         if image is None:
             return spec
         entry = (*(spec.entrypoint or image.entrypoint or ()), *(_command(spec, image)))
+        spec = replace(spec, stop_grace_seconds=grace_seconds(entry, settings.stop_seconds))
+        if not settings.supervisor or settings.restart not in {"auto", "process"}:
+            return spec
         names = [name for name, _ in (*image.env, *spec.env)]
         reason = supervisor.supports(
             entry,

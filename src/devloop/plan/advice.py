@@ -260,7 +260,7 @@ def cache_mount(kind: str, family: str, role: Role, where: Surroundings) -> str:
     shares = any(cache.is_shared_state for cache in caches)
     builds_when_started = _BUILDS_WHEN_STARTED.search(where.started) is not None
     is_last = role == "install" and not where.is_used_later
-    if shares and where.is_kept and (is_last or builds_when_started):
+    if where.is_kept and ((shares and is_last) or (builds_when_started and (shares or role == "build"))):
         # The container itself needs what a mount would keep out of its image: `go run`, `dotnet watch`.
         return ""
     if owner.option and family in _ROOT_ONLY:
@@ -319,13 +319,13 @@ def _caches(family: str, where: Surroundings) -> list[_Cache]:
         family = "pip"
     if family == "haskell" and "stack" not in where.text:
         family = "cabal"
-    if family == "yarn" and _is_berry(where):
+    if family == "yarn" and _is_berry(where.text):
         family = "yarn-berry"
     return [_CACHES[family]] if family in _CACHES else []
 
 
-def _is_berry(where: Surroundings) -> bool:
-    return "--immutable" in where.text or "workspaces focus" in where.text
+def _is_berry(text: str) -> bool:
+    return "--immutable" in text or "workspaces focus" in text
 
 
 def _installs_gems_into_the_image(where: Surroundings) -> bool:
@@ -363,7 +363,7 @@ def _owner(where: Surroundings) -> _Owner:
         return _Owner(home, f",uid={name},gid={group if group.isdecimal() else name}")
     for text in where.earlier:
         # The options of one command up to the name: a shell's separators end it.
-        made = re.search(rf"\b(?:useradd|adduser)\b([^&;|\n]*?)\s{re.escape(name)}\b", text)
+        made = re.search(rf"\b(?:useradd|adduser)\b([^&;|\n]*)\s{re.escape(name)}\b", text)
         uid = re.search(r"(?:-u|--uid)[ =](\d+)", made[1]) if made is not None else None
         if made is not None and uid is not None:
             gid = re.search(r"(?:-g|--gid)[ =](\d+)", made[1])
@@ -471,6 +471,8 @@ def copy_first(family: str, manifests: tuple[str, ...], text: str) -> tuple[str,
         hint = ""
     if "pnpm fetch" in text:
         usual = "pnpm-lock.yaml"
+    if family == "yarn" and _is_berry(text):
+        usual = "package.json, yarn.lock, .yarnrc.yml and .yarn"
     if named:
         return " and ".join(dict.fromkeys(named)), hint
     return usual or " and ".join(manifests[:2]), hint

@@ -233,7 +233,7 @@ class ContainerFiles:
             self._wire.close()
 
     def stat(self, path: str) -> Found | None:
-        """Return what is at `path`, links among its parents followed within the container, itself not."""
+        """Return what is at `path`; all links but a last one lead on, and never out of the container."""
         return self.stat_all([path])[path]
 
     def stat_all(self, paths: Iterable[str]) -> dict[str, Found | None]:
@@ -651,6 +651,7 @@ class _Root:
     def stat(self, path: str) -> Found | None:
         """Return what is at `path`; links among its parents lead as they do for the container's processes."""
         todo = [part for part in reversed(path.split("/")) if part not in {"", "."}]
+        follows = path.endswith(("/", "/."))
         above = [os.dup(self._root)]
         links = 0
         try:
@@ -662,16 +663,17 @@ class _Root:
                     continue
                 status = os.stat(part, dir_fd=above[-1], follow_symlinks=False)
                 kind = _kind(status.st_mode)
-                if kind != "link" or not todo:
-                    if not todo:
-                        text = os.readlink(part, dir_fd=above[-1]) if kind == "link" else ""
-                        return Found(kind, stats.S_IMODE(status.st_mode), text)
+                if kind != "link" and not todo:
+                    return Found(kind, stats.S_IMODE(status.st_mode))
+                if kind != "link":
                     above.append(os.open(part, self._FLAGS, dir_fd=above[-1]))
                     continue
+                text = os.readlink(part, dir_fd=above[-1])
+                if not todo and not follows:
+                    return Found(kind, stats.S_IMODE(status.st_mode), text)
                 links += 1
                 if links > _MOST_LINKS:
                     raise CannotSync(f"{path} leads through too many links")
-                text = os.readlink(part, dir_fd=above[-1])
                 todo += [each for each in reversed(text.split("/")) if each not in {"", "."}]
                 if text.startswith("/"):
                     while len(above) > 1:

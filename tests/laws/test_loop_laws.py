@@ -202,13 +202,14 @@ class Session(RuleBasedStateMachine):
             case "rebuild":
                 if self.is_idle:
                     self.failed = self.serving = self.image = None
+                    self.is_paused = False
                     self.reasons += 1
                 self.tell(RetryAsked())
             case "restart":
                 if self.is_idle and self.serving is None and self.runs_container and self.has_engine:
                     self.failed, self.is_gone = None, False
                     self.reasons += 1
-                was_idle = self.is_idle
+                was_idle = self.is_idle and self.stop is None
                 self.tell(RestartAsked())
                 if was_idle and self.serving is not None and self.runs_container and self.has_engine:
                     assert self.deploying == self.serving, "who asks for a restart gets one"

@@ -32,6 +32,10 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "polling": "true where the file system sends no events and the tree is looked at again and again",
         "seconds": "from the start of the command until now",
     },
+    "TakenOver": {
+        "container": "the container's name",
+        "urls": "where it can be reached",
+    },
     "Planned": {
         "plan": "the plan, in the form of one target of `devloop.plan/1`",
         "saved": "the paths that were saved, as the user knows them",
@@ -82,9 +86,10 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "urls": "where it can be reached",
         "how": "what was done, in words",
         "seconds": "how long the whole took",
-        "since_save": "from the first save of the batch until now; null for the first build",
+        "since_save": "from the first save of the batch, or from the key, until now; null for the first build",
         "stop_seconds": "how long the old container took to stop",
         "healthy_seconds": "how long the new one took to be healthy",
+        "serves": "false where the container runs and does not answer yet",
     },
     "DeployFailed": {
         "message": "what went wrong",
@@ -112,6 +117,15 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "hint": "what to try",
         "severity": "`note` needs no action",
     },
+    "Asked": {
+        "what": "what was asked for; `logs` and `help` concern the live view alone",
+        "refused": "why nothing comes of it; empty where it is done",
+    },
+    "Explained": {
+        "plan": "the last plan, in the form of one target of `devloop.plan/1`",
+        "is_built": "true where the steps are told as the build has found them",
+    },
+    "Paused": {"is_paused": "true where nothing is started from now on"},
     "Stopped": {"message": "what was removed and what was left"},
 }
 
@@ -125,6 +139,7 @@ WARNED: Final[dict[str, str]] = {
     "note": "more about the figure",
     "why": "why the edit reaches the step",
     "way_out": "how to avoid that",
+    "manifest": "what changed in the manifests that the step installs from; empty where that is not known",
 }
 
 HEAD: Final = """\
@@ -159,7 +174,7 @@ def _section(event: type[Event]) -> str:
     assert event.__doc__ is not None
     rows = [_row(event, field, NOTES[event.__name__][field.name]) for field in fields(event)]
     extra = ""
-    if event.__name__ == "Planned":
+    if event.__name__ in {"Planned", "Explained"}:
         rows.append("| `warnings` | array of objects | the expensive steps that run again, see below |")
         rows.append("| `ignored` | array of strings | saved paths that `.dockerignore` keeps out |")
         extra = "\nEach of the `warnings`:\n\n" + _table(

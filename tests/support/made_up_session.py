@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from devloop.loop.events import (
+    Asked,
     BackgroundBuilt,
     BuildFinished,
     BuildStarted,
@@ -22,6 +23,8 @@ from devloop.loop.events import (
     DeployFailed,
     EngineMissing,
     Event,
+    Explained,
+    Paused,
     Planned,
     PredictionMissed,
     Problem,
@@ -31,6 +34,7 @@ from devloop.loop.events import (
     StepLog,
     StepStarted,
     Stopped,
+    TakenOver,
     Watching,
 )
 from devloop.plan.model import Cause, PathChange, Plan, PlannedStep, Warned
@@ -133,6 +137,7 @@ def list_plan() -> Plan:
         "COPY src/web_api/requirements.txt ./ (line 3) stands above RUN pip install (line 4)",
         "a cache mount keeps what pip has downloaded: RUN --mount=type=cache,target=/root/.cache/pip pip "
         "install -r requirements.txt",
+        "dependencies added: httpx 0.28",
     )
     return Plan(
         "web_api",
@@ -318,6 +323,20 @@ def session() -> Iterator[tuple[float, Event]]:
     )
     yield 0.6, Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 15.9, 18.4)
 
+    yield 1.0, Explained(list_plan(), is_built=True)
+    yield 1.0, Asked("restart")
+    yield 0.6, Deployed("restart", "web_api", ("http://127.0.0.1:8000",), "process", 0.5, 0.6)
+    yield 0.5, Asked("rebuild", "a build is in flight already")
+    yield 0.5, Paused(is_paused=True)
+    yield 0.5, Planned(main_plan(), ("src/web_api/main.py",))
+    yield 0.5, Asked("logs")
+    yield 0.1, ContainerLog("stdout", "nobody sees this before l is pressed again")
+    yield 0.5, Asked("logs")
+    yield 0.5, Paused(is_paused=False)
+    yield from _build(0.9, cached=4, ran=1)
+    yield 0.6, Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 1.6, 4.9)
+    yield 0.5, Asked("help")
+
     yield 1.0, Planned(nothing_plan(), ("src/web_api/main.py",))
     yield 0.5, Problem("dockerfile", "unknown instruction RNU", CARET, "did you mean RUN?")
     yield 0.5, Problem("watch", "the folder .git is not watched", severity="note")
@@ -352,6 +371,7 @@ def session() -> Iterator[tuple[float, Event]]:
     yield 0.2, DeployFailed("the new container ended at once", 1, crash, rolled_back=True)
     yield 1.0, BackgroundBuilt(0.2, 1)
     yield 1.0, ContainerExited("web_api", 137, ("Killed",))
+    yield 0.5, TakenOver("web_api", ("http://127.0.0.1:8000",))
     yield 0.5, EngineMissing("no Docker Engine answers", "start Docker, or set DOCKER_HOST")
     yield 1.0, Stopped("the container web_api and its network were removed")
 

@@ -46,6 +46,14 @@ class Watching:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOver:
+    """A container that an earlier session of this project left goes on serving."""
+
+    container: str
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A batch became a plan. `saved` are the paths as the user knows them.
 
@@ -128,7 +136,11 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The container runs the newest version; `since_save` counts from the first event of the batch."""
+    """The container runs the newest version.
+
+    `since_save` counts from the first event of the batch, or from the key that asked for it. `serves` is
+    false where the container runs and does not answer (yet).
+    """
 
     action: Action
     container: str
@@ -138,6 +150,7 @@ class Deployed:
     since_save: float | None
     stop_seconds: float | None = None
     healthy_seconds: float | None = None
+    serves: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +206,29 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The user asked for something by a key; `refused` says why nothing comes of it, and is empty else."""
+
+    what: Literal["rebuild", "restart", "logs", "help"]
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The user asked why: the last plan in full; `is_built` where a build has shown what is true of it."""
+
+    plan: Plan
+    is_built: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """From now on saves are priced and nothing is started for them; or the newest tree is brought up."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The last event: what was removed and what was left."""
 
@@ -203,6 +239,7 @@ Event = (
     SessionStarted
     | EngineMissing
     | Watching
+    | TakenOver
     | Planned
     | BuildStarted
     | StepStarted
@@ -217,5 +254,8 @@ Event = (
     | ContainerExited
     | BackgroundBuilt
     | Problem
+    | Asked
+    | Explained
+    | Paused
     | Stopped
 )

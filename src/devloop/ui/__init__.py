@@ -1,7 +1,8 @@
 """Views of one stream of events: live, plain lines, JSON lines."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from devloop.ui.stream import DisplayClosed, Output
@@ -9,7 +10,7 @@ from devloop.ui.stream import DisplayClosed, Output
 if TYPE_CHECKING:
     from devloop.loop.events import Event
 
-__all__ = ["Display", "DisplayClosed", "make_display"]
+__all__ = ["Display", "DisplayClosed", "make_display", "reading_keys"]
 
 _LOG_WIDTH = 120
 
@@ -47,6 +48,32 @@ def make_display(
         # A log file gets colours only where somebody insists, as in CI systems that show them.
         color=wants_color(is_terminal=False, environ=environ),
     )
+
+
+@contextlib.contextmanager
+def reading_keys(display: Display, stream: TextIO | None, press: Callable[[str], None]) -> Iterator[None]:
+    """Tell `press` of each key of the terminal `stream`, where the view is live and shows what they are.
+
+    However the block ends, the terminal is left as it was found.
+    """
+    from devloop.ui.jsonlines import JsonLinesDisplay
+    from devloop.ui.plain import PlainDisplay
+
+    if isinstance(display, JsonLinesDisplay | PlainDisplay):
+        yield
+        return
+    from devloop.ui.keys import Keyboard, can_read_keys
+    from devloop.ui.live import LiveDisplay
+
+    if stream is None or not isinstance(display, LiveDisplay) or not can_read_keys(stream):
+        yield
+        return
+    keyboard = Keyboard(stream.fileno(), press, display)
+    keyboard.open()
+    try:
+        yield
+    finally:
+        keyboard.close()
 
 
 def _live(target: Output, stream: TextIO, environ: Mapping[str, str]) -> Display:

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from devloop.loop.events import Event, Planned
+from devloop.loop.events import Event, Explained, Planned
 from devloop.plan.model import Plan
 from devloop.ui.plantext import plan_target, rounded
 from devloop.ui.stream import Output
@@ -36,7 +36,7 @@ def event_object(event: Event, time: datetime) -> dict[str, Any]:
         "event": event_name(type(event)),
     }
     document |= {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
-    if isinstance(event, Planned):
+    if isinstance(event, Planned | Explained):
         document["warnings"] = _plain(event.plan.warnings)
         document["ignored"] = _plain(event.plan.ignored)
     return document

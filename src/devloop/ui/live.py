@@ -1,4 +1,4 @@
-"""The live view: history that scrolls, and below it, while something is in flight, a few lines that move.
+"""The live view: history that scrolls, and below it the board, the few lines that say how things stand.
 
 The moving lines are redrawn in place with a single write and never erased first, so nothing flickers, and
 the cursor is never hidden, so a killed process leaves a usable terminal. rich's own `Live` was weighed:
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from devloop.loop.events import (
@@ -25,12 +25,12 @@ from devloop.loop.events import (
     StepLog,
     StepStarted,
 )
+from devloop.ui.board import board
 from devloop.ui.stream import DisplayClosed, Output
 from devloop.ui.text import Line, Style, clean_log, line_width, symbols
-from devloop.ui.view import View, describe, fold, in_flight
+from devloop.ui.view import View, describe, fold
 
 _GUTTER: Final = 9
-_TALLEST: Final = 10
 
 _RICH: Final[Mapping[Style, str]] = {
     "": "",
@@ -52,7 +52,7 @@ def _local_now() -> datetime:
 class LiveDisplay:
     """Shows a session at a terminal. `console` renders; what it renders is written to `output`.
 
-    `show` and `close` may be called from any thread. `rewraps` tells whether the terminal breaks long
+    All methods may be called from any thread. `rewraps` tells whether the terminal breaks long
     lines anew when it is resized, as nearly all do.
     """
 
@@ -77,9 +77,11 @@ class LiveDisplay:
         self._lock: Final = threading.RLock()
         self._view = View()
         self._drawn: list[int] = []  # the widths of the moving lines that stand on the screen
-        self._drawn_width = 0
+        self._drawn_size = ConsoleDimensions(0, 0)
+        self._drawn_text = ""
         self._stamp = ""
-        self._busy: Final = threading.Event()
+        self._has_keys = False
+        self._is_suspended = False
         self._closed: Final = threading.Event()
         self._ticker: threading.Thread | None = None
 
@@ -97,18 +99,38 @@ class LiveDisplay:
         """Take the moving lines off the screen and stop redrawing them."""
         with self._lock:
             self._closed.set()
-            self._busy.set()
             with contextlib.suppress(DisplayClosed):
                 self._draw("")
         if self._ticker is not None and self._ticker is not threading.current_thread():
             self._ticker.join()
 
+    def offer_keys(self, *, are_read: bool) -> None:
+        """Say whether keys are read from now on, so that the board shows them."""
+        with self._lock:
+            self._has_keys = are_read
+            self._draw("")
+
+    def suspend(self) -> None:
+        """Take the board off the screen until `resume`: the terminal is somebody else's for a while."""
+        with self._lock:
+            self._is_suspended = True
+            self._draw("")
+
+    def resume(self) -> None:
+        """Draw the board below whatever stands on the screen now."""
+        with self._lock:
+            self._is_suspended = False
+            self._draw("")
+
     def _history(self, event: Event) -> str:
         match event:
             case BuildStarted() | StepStarted() | StepLog() | StepFinished(status="cached"):
-                return ""  # these move below the history
+                return ""  # the board shows these
             case ContainerLog():
-                return self._container_line(event)
+                return "" if self._view.hides_logs else self._container_line(event)
+            case Planned(first=True) if self._view.has_engine and not self._closed.is_set():
+                width = self._width() - _GUTTER
+                return self._stamped(describe(event, self._view, width, self._marks, has_board=True))
             case SessionStarted():
                 lines = describe(event, self._view, self._width(), self._marks)
                 return self._rendered(map(_rich_text, lines)) + "\n"
@@ -144,43 +166,45 @@ class LiveDisplay:
         return capture.get()
 
     def _draw(self, history: str) -> None:
-        """Write `history` where the moving lines stand, and the moving lines below it."""
+        """Write `history` where the board stands, and the board below it; the same board is left alone."""
         width, height = self._console.size
-        room = 0 if self._closed.is_set() else min(_TALLEST, max(height - 2, 1))
-        lines = in_flight(self._view, self._clock(), width - 1, room, self._marks)
+        is_hidden = self._closed.is_set() or self._is_suspended
+        room = 0 if is_hidden else min(max(height // 2 + 1, 3), max(height - 2, 1))
+        lines = board(self._view, self._clock(), width - 1, room, marks=self._marks, has_keys=self._has_keys)
         if not history and not lines and not self._drawn:
             return
         moving = "".join(self._rendered([_rich_text(line)]).rstrip("\n") + "\x1b[K\n" for line in lines)
+        if not history and moving == self._drawn_text and width == self._drawn_size.width:
+            return
         if self._drawn:
             # After a resize the old rows may be joined or torn, so they are wiped and not overwritten.
-            wipes_first = bool(history) or not lines or width != self._drawn_width
+            wipes_first = bool(history) or not lines or width != self._drawn_size.width
             top = f"\r\x1b[{self._rows(width)}A" + ("\x1b[J" if wipes_first else "")
             self._output.write(f"{top}{history}{moving}\x1b[J")
         else:
             self._output.write(f"{history}{moving}")
         self._drawn = [line_width(line) for line in lines]
-        self._drawn_width = width
+        self._drawn_size = self._console.size
+        self._drawn_text = moving
 
     def _rows(self, width: int) -> int:
         """Count the rows that the drawn lines take now: more than they were, if the terminal shrank."""
-        if not self._rewraps or width >= self._drawn_width:
+        if not self._rewraps or width >= self._drawn_size.width:
             return len(self._drawn)
         return sum(max(-(-drawn // width), 1) for drawn in self._drawn)
 
     def _tick_if_needed(self) -> None:
         if self._closed.is_set():
             return
-        if self._view.phase is None:
-            self._busy.clear()
-            return
-        self._busy.set()
-        if self._ticker is None:
+        if self._view.project and self._ticker is None:
             self._ticker = threading.Thread(target=self._tick, name="devloop-display", daemon=True)
             self._ticker.start()
 
     def _tick(self) -> None:
-        while self._busy.wait() and not self._closed.wait(self._refresh_seconds):
+        while not self._closed.wait(self._refresh_seconds):
             with self._lock:
+                if self._view.phase is None and self._console.size == self._drawn_size:
+                    continue
                 try:
                     self._draw("")
                 except DisplayClosed:

@@ -44,9 +44,14 @@ class Symbols:
     dot: str
     spinner: str
     bar: str = "|"
+    rule: str = "-"
+    full: str = "#"
+    empty: str = "."
 
 
-UNICODE: Final = Symbols("✓", "▶", "?", "✓", "✗", "▲", "→", "…", "·", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+UNICODE: Final = Symbols(
+    "✓", "▶", "?", "✓", "✗", "▲", "→", "…", "·", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", rule="─", full="█", empty="░"
+)
 ASCII: Final = Symbols("=", ">", "?", "+", "x", "!", "->", "...", "-", "|/-\\")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, assert_never
 
 from devloop.loop.events import (
+    Asked,
     BackgroundBuilt,
     BuildFinished,
     BuildStarted,
@@ -17,6 +18,8 @@ from devloop.loop.events import (
     DeployFailed,
     EngineMissing,
     Event,
+    Explained,
+    Paused,
     Planned,
     PredictionMissed,
     Problem,
@@ -26,6 +29,7 @@ from devloop.loop.events import (
     StepLog,
     StepStarted,
     Stopped,
+    TakenOver,
     Watching,
 )
 from devloop.plan.model import Action, Plan, PlannedStep
@@ -37,7 +41,6 @@ from devloop.ui.text import (
     Symbols,
     clean_log,
     count,
-    crop,
     escape_controls,
     line_width,
     one_line,
@@ -49,6 +52,10 @@ from devloop.ui.text import (
     wrap,
     wrap_line,
 )
+
+Container = Literal["none", "built", "serving", "silent", "stopped"]
+"""What is known of the container; `built` is an image that none is to be run of, `silent` one that runs and
+does not answer."""
 
 _TAIL_KEPT: Final = 4
 _LOGS_KEPT: Final = 50
@@ -70,35 +77,63 @@ class RunningStep:
 class View:
     """All that a display remembers between events.
 
-    `phase` is what is in flight: None is an idle session. `serving` is what is known of the container,
-    `logs` its last lines, kept so that they are not shown twice when it dies.
+    `phase` is what is in flight: None is an idle session, and `doing` is it in words. `done` are the steps of
+    the build that are through. `last` is what was done last and how it went, `debt` the paths that were
+    synced and that no image holds yet, `waiting` those saved during a pause. `logs` are the container's last
+    lines, kept so that they are not shown twice when it dies; `hidden` counts those that were not shown.
     """
 
+    project: str = ""
+    target: str | None = None
     has_engine: bool = True
     runs_container: bool = True
     phase: Literal["planned", "building", "deploying"] | None = None
+    doing: str = ""
     since: float = 0.0
     plan: Plan | None = None
     is_first: bool = False
+    is_asked: bool = False
     steps: int = 0
-    finished: int = 0
     running: tuple[RunningStep, ...] = ()
-    serving: bool = False
+    done: tuple[StepFinished, ...] = ()
+    container: Container = "none"
+    urls: tuple[str, ...] = ()
+    last: Span = ("", "")
+    debt: tuple[str, ...] = ()
+    is_paused: bool = False
+    waiting: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
+    hides_logs: bool = False
+    hidden: int = 0
+    is_over: bool = False
+
+    @property
+    def serving(self) -> bool:
+        """Whether a container runs."""
+        return self.container in {"serving", "silent"}
 
 
 def fold(view: View, event: Event, now: float) -> View:
     """Return the state after `event`; `now` is any clock that only goes forward."""
     match event:
         case SessionStarted():
-            return replace(view, has_engine=event.engine is not None, runs_container=event.runs_container)
+            return replace(
+                view,
+                project=event.project,
+                target=event.target,
+                has_engine=event.engine is not None,
+                runs_container=event.runs_container,
+            )
         case EngineMissing():
-            return replace(_idle(view), has_engine=False)
+            return replace(_idle(view), has_engine=False, container="none", urls=())
+        case TakenOver():
+            return replace(view, has_engine=True, container="serving", urls=event.urls)
         case Planned():
             return _after_plan(view, event, now)
         case BuildStarted():
             return replace(
                 _idle(view),
+                has_engine=True,
                 phase="building",
                 since=now if view.phase is None else view.since,
                 steps=event.steps,
@@ -109,25 +144,35 @@ def fold(view: View, event: Event, now: float) -> View:
         case StepLog():
             return replace(view, running=tuple(_logged(step, event) for step in view.running))
         case StepFinished():
-            return replace(view, running=_without(view, event.label), finished=view.finished + 1)
+            return replace(view, running=_without(view, event.label), done=(*view.done, event))
         case BuildFinished():
-            is_next = event.status == "ok" and view.runs_container
-            return replace(view, phase="deploying" if is_next else None, running=(), finished=0)
+            return _after_build(view, event)
         case Deployed():
-            return replace(_unless_building(view), serving=True)
+            return _after_deploy(view, event)
         case DeployFailed():
-            return replace(_unless_building(view), serving=event.rolled_back)
+            kept = _unless_building(view)
+            words = f"the new version ended at once{exit_words(event.exit_code)}"
+            last: Span = (words if event.exit_code is not None else _first_line(event.message), "bad")
+            if event.rolled_back:
+                return replace(kept, container="serving", last=last, debt=())
+            return replace(kept, container="stopped", last=last)
         case ContainerLog():
-            return replace(view, logs=(*view.logs, event.line)[-_LOGS_KEPT:])
+            hidden = view.hidden + 1 if view.hides_logs else 0
+            return replace(view, logs=(*view.logs, event.line)[-_LOGS_KEPT:], hidden=hidden)
         case ContainerExited():
-            return replace(view, serving=False)
+            words = f"the container stopped{exit_words(event.exit_code)}"
+            return replace(view, container="stopped", last=(words, "bad"))
         case Problem():
-            if event.severity == "note":
-                return view
-            return _idle(view) if event.kind == "engine" else _unless_building(view)
+            return _after_problem(view, event)
+        case Asked():
+            return _after_key(view, event, now)
+        case Paused():
+            return replace(view, is_paused=event.is_paused, waiting=())
+        case BackgroundBuilt():
+            return replace(view, debt=())
         case Stopped():
-            return _idle(view)
-        case Watching() | PredictionMissed() | Queued() | BackgroundBuilt():
+            return replace(_idle(view), is_over=True)
+        case Watching() | PredictionMissed() | Queued() | Explained():
             return view
         case _:
             assert_never(event)
@@ -135,10 +180,88 @@ def fold(view: View, event: Event, now: float) -> View:
 
 def _after_plan(view: View, event: Planned, now: float) -> View:
     is_work = view.has_engine and (event.first or event.plan.action != "none")
+    if view.is_paused and is_work:
+        waiting = tuple(dict.fromkeys((*view.waiting, *event.saved)))
+        return replace(view, plan=event.plan, waiting=waiting) if view.phase is None else view
     if view.phase == "building" or (view.phase is not None and not is_work):
         return view  # what was saved meanwhile does not stop what is in flight
-    phase: Literal["planned"] | None = "planned" if is_work else None
-    return replace(_idle(view), plan=event.plan, is_first=event.first, phase=phase, since=now)
+    last = view.last if is_work or not event.saved else (f"nothing to do for {some_of(event.saved)}", "")
+    return replace(
+        _idle(view),
+        plan=event.plan,
+        is_first=event.first,
+        is_asked=view.is_asked and not event.saved,
+        phase="planned" if is_work else None,
+        doing="preparing" if event.first else event.plan.action,
+        since=now,
+        last=last,
+    )
+
+
+def _after_build(view: View, event: BuildFinished) -> View:
+    is_next = event.status == "ok" and view.runs_container and not view.is_paused
+    after = replace(
+        view,
+        phase="deploying" if is_next else None,
+        doing="starting the container",
+        running=(),
+        done=(),
+    )
+    took = seconds_text(event.seconds)
+    if event.status == "failed":
+        where = f" at line {event.failed_line}" if event.failed_line is not None else ""
+        return replace(after, last=(f"build failed{where} after {took}", "bad"))
+    if event.status == "ok" and not view.runs_container:
+        return replace(after, container="built", last=(f"built in {took}", ""))
+    return after
+
+
+def _after_deploy(view: View, event: Deployed) -> View:
+    after = _unless_building(view)
+    debt: tuple[str, ...] = ()
+    if event.action == "restart":
+        debt = view.debt
+    elif event.action in {"sync", "sync+restart"} and view.plan is not None:
+        debt = tuple(dict.fromkeys((*view.debt, *(change.path for change in view.plan.changes))))
+    took = _took(event, view)
+    return replace(
+        after,
+        container="serving" if event.serves else "silent",
+        urls=event.urls,
+        debt=debt,
+        last=(f"{event.action}, {took}", ""),
+        is_asked=False,
+    )
+
+
+def _took(event: Deployed, before: View) -> str:
+    if event.since_save is None:
+        return f"{seconds_text(event.seconds)} after the start"
+    start = "key" if before.is_asked else "save"
+    return f"{seconds_text(event.since_save)} from {start} to running"
+
+
+def _after_problem(view: View, event: Problem) -> View:
+    if event.severity == "note":
+        return view
+    after = _idle(view) if event.kind == "engine" else _unless_building(view)
+    return replace(after, last=(_first_line(event.message), "bad"))
+
+
+def _first_line(message: str) -> str:
+    return next(iter(_sentences(message)), "")
+
+
+def _after_key(view: View, event: Asked, now: float) -> View:
+    match event.what:
+        case "logs":
+            return replace(view, hides_logs=not view.hides_logs, hidden=0)
+        case "restart" if not event.refused:
+            return replace(_idle(view), phase="deploying", doing="restarting", since=now, is_asked=True)
+        case "rebuild" if not event.refused:
+            return replace(view, is_asked=True)
+        case _:
+            return view
 
 
 def _unless_building(view: View) -> View:
@@ -147,7 +270,7 @@ def _unless_building(view: View) -> View:
 
 
 def _idle(view: View) -> View:
-    return replace(view, phase=None, steps=0, finished=0, running=())
+    return replace(view, phase=None, doing="", steps=0, running=(), done=())
 
 
 def _without(view: View, label: str) -> tuple[RunningStep, ...]:
@@ -160,14 +283,20 @@ def _logged(step: RunningStep, event: StepLog) -> RunningStep:
     return replace(step, tail=(*step.tail, event.line)[-_TAIL_KEPT:])
 
 
-def describe(event: Event, before: View, width: int, marks: Symbols) -> list[Line]:
+def describe(
+    event: Event, before: View, width: int, marks: Symbols, *, has_board: bool = False
+) -> list[Line]:
     """Put `event` into words: a line, and indented ones below it where there is more to say.
 
     `before` is the state that the event met. Instructions are shortened and sentences broken to fit
-    `width`; what a program printed and source lines stay whole, cleaned of escapes.
+    `width`; what a program printed and source lines stay whole, cleaned of escapes. The steps of a first
+    build are left to the board where there is one.
     """
     lines: list[Line] = []
-    for line in _words(event, before, width, marks):
+    words = _words(event, before, width, marks)
+    if has_board and isinstance(event, Planned) and event.first:
+        words = _planned(event, width, marks, has_board=True)
+    for line in words:
         lines += wrap_line(line, width)
     return lines
 
@@ -180,6 +309,10 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
             return _engine_missing(event, marks)
         case Watching():
             return [_watching(event)]
+        case TakenOver():
+            name, urls = escape_controls(event.container), "  ".join(map(escape_controls, event.urls))
+            said = f"the container {name} of an earlier session still runs and is taken over"
+            return [((f"{marks.dot} ", "dim"), (said, ""), (f"  {urls}" if urls else "", "accent"))]
         case Planned():
             return _planned(event, width, marks)
         case BuildStarted():
@@ -199,7 +332,7 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
         case Queued():
             return [_queued(event)]
         case Deployed():
-            return _deployed(event, marks)
+            return _deployed(event, before, marks)
         case DeployFailed():
             return _deploy_failed(event, before, marks)
         case ContainerLog():
@@ -208,12 +341,95 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
             return _exited(event, before, marks)
         case BackgroundBuilt():
             return [((f"image built in the background, {seconds_text(event.seconds)}", "dim"),)]
+        case Asked():
+            return _asked(event, before, width, marks)
+        case Explained():
+            return _explained(event, width, marks)
+        case Paused():
+            return [_paused(event, before)]
         case Problem():
             return [*_problem(event, marks), *(_still(before) if _stops_a_build(event) else [])]
         case Stopped():
             return [((f"stopped: {escape_controls(event.message)}" if event.message else "stopped", "bold"),)]
         case _:
             assert_never(event)
+
+
+_REQUESTS: Final[dict[str, str]] = {"rebuild": "rebuild", "restart": "restart"}
+
+KEYS: Final = (
+    ("r", "rebuild", "read the tree again, build it, and replace the container"),
+    ("s", "restart", "start the application again with the files that it has"),
+    ("p", "pause", "price saves and do nothing about them, until p is pressed again"),
+    ("w", "why", "print the last plan in full: each step, and what makes it run"),
+    ("l", "logs", "hide the application's log, or show it again"),
+    ("q", "quit", "end the session as Ctrl-C does, with exit status 0"),
+    ("?", "help", "print this"),
+)
+"""What the keys of the live view do: the key, its name, and what it is good for."""
+
+_MANY_HIDDEN: Final = 10
+
+
+def _asked(event: Asked, before: View, width: int, marks: Symbols) -> list[Line]:
+    if event.what == "help":
+        return _help(width, marks)
+    if event.what == "logs":
+        return _logs_switched(before, marks)
+    name = _REQUESTS[event.what]
+    if event.refused:
+        return [((f"{marks.dot} ", "dim"), (f"no {name} now: {escape_controls(event.refused)}", ""))]
+    return [((f"{name} asked for", "bold"),)]
+
+
+def _help(width: int, marks: Symbols) -> list[Line]:
+    lines: list[Line] = [(("keys", "bold"),)]
+    for key, name, meaning in KEYS:
+        for index, part in enumerate(wrap(meaning, width - 14)):
+            left: Line = (("            ", ""),) if index else ((f"  {key}  ", "accent"), (pad(name, 7), ""))
+            lines.append((*left, ("  ", ""), (part, "dim")))
+    legend = (
+        (marks.cached, "good", "cached"),
+        (marks.runs, "warn", "runs again"),
+        (marks.unknown, "warn", "may run again"),
+        (marks.bad, "bad", "failed"),
+    )
+    spans: list[Span] = [("  ", "")]
+    for mark, style, meaning in legend:
+        spans += [(mark, style), (f" {meaning}   ", "dim")]  # type: ignore[list-item]  # the styles are ours
+    return [*lines, tuple(spans)]
+
+
+def _logs_switched(before: View, marks: Symbols) -> list[Line]:
+    if not before.hides_logs:
+        return [(("the application's log is hidden; l shows it again", "dim"),)]
+    missed = before.logs[-min(before.hidden, _MANY_HIDDEN) :] if before.hidden else ()
+    lines: list[Line] = [((f"{marks.bar} ", "dim"), (clean_log(line), "log")) for line in missed]
+    more = before.hidden - len(missed)
+    said = f"the application's log is shown again; {count(more, 'line')} left out" if more > 0 else ""
+    return [((said or "the application's log is shown again", "dim"),), *lines]
+
+
+def _paused(event: Paused, before: View) -> Line:
+    if event.is_paused:
+        return (("paused", "warn"), (": saves are priced and wait until p is pressed again", ""))
+    waited = f", with {some_of(before.waiting)}" if before.waiting else ""
+    return (("going on", "good"), (waited, ""))
+
+
+def _explained(event: Explained, width: int, marks: Symbols) -> list[Line]:
+    plan = event.plan
+    what = "what each step of the last build did, and why" if event.is_built else "the last plan, in full"
+    lines: list[Line] = [((what, "bold"),)]
+    if plan.changes:
+        lines.append((("  changed ", "dim"), (some_of(change.path for change in plan.changes), "")))
+    lines += [(("  ", ""), (escape_controls(sentence), "dim")) for sentence in plan.ignored]
+    if not event.is_built:
+        lines += _decision(plan)
+    lines += ladder(plan.steps, width, marks)
+    for warned in plan.warnings:
+        lines += warning_block(warned, width, marks)
+    return lines
 
 
 def _session(event: SessionStarted, width: int) -> list[Line]:
@@ -255,11 +471,14 @@ def _watching(event: Watching) -> Line:
     )
 
 
-def _planned(event: Planned, width: int, marks: Symbols) -> list[Line]:
+def _planned(event: Planned, width: int, marks: Symbols, *, has_board: bool = False) -> list[Line]:
+    lines: list[Line]
     plan = event.plan
-    if event.first:
-        lines: list[Line] = [(("first build", "bold"), (f": {_first_sentence(plan)}", ""))]
-        lines += ladder(_first_ladder(plan), width, marks)
+    if not event.first and not event.saved and not plan.changes:
+        lines = _decision(plan)
+    elif event.first:
+        lines = [(("first build", "bold"), (f": {_first_sentence(plan)}", ""))]
+        lines += [] if has_board else ladder(_first_ladder(plan), width, marks)
     else:
         lines = [*_saved(event, width, marks), *_decision(plan)]
         lines += ladder([_without_echo(step, plan) for step in plan.runs], width, marks)
@@ -397,14 +616,21 @@ _DONE: Final[dict[Action, str]] = {
 }
 
 
-def _deployed(event: Deployed, marks: Symbols) -> list[Line]:
+_HOW: Final[dict[str, str]] = {
+    "port": "its port accepts connections",
+    "healthcheck": "its health check passes",
+    "running": "it runs, and has no port to ask",
+    "timeout": "",
+    "files": "the files alone",
+    "process": "the process was started again inside the container",
+    "container": "the container was restarted",
+}
+
+
+def _deployed(event: Deployed, before: View, marks: Symbols) -> list[Line]:
     name = escape_controls(event.container)
-    if event.since_save is None:
-        took = f"{seconds_text(event.seconds)} after the start"
-        said = "is running"
-    else:
-        took = f"{seconds_text(event.since_save)} from save to running"
-        said = _DONE[event.action]
+    took = _took(event, before)
+    said = "is running" if event.since_save is None else _DONE[event.action]
     urls = "  ".join(escape_controls(url) for url in event.urls)
     lines: list[Line] = [
         (
@@ -414,11 +640,12 @@ def _deployed(event: Deployed, marks: Symbols) -> list[Line]:
             (f"  {urls}" if urls else "", "accent"),
         )
     ]
-    details = [escape_controls(event.how)] if event.how else []
+    details = [escape_controls(_HOW.get(event.how, event.how))] if event.how and event.serves else []
     if event.stop_seconds is not None:
         details.append(f"the old container stopped in {seconds_text(event.stop_seconds)}")
     if event.healthy_seconds is not None:
-        details.append(f"healthy after {seconds_text(event.healthy_seconds)}")
+        answer = "answered" if event.serves else "no answer"
+        details.append(f"{answer} after {seconds_text(event.healthy_seconds)}")
     return [*lines, ((f"  {'; '.join(details)}", "dim"),)] if details else lines
 
 
@@ -498,52 +725,3 @@ def _hint(hint: str, marks: Symbols) -> list[Line]:
 
 def _sentences(text: str) -> list[str]:
     return [escape_controls(line) for line in text.splitlines() if line.strip()]
-
-
-def in_flight(view: View, now: float, width: int, height: int, marks: Symbols) -> list[Line]:
-    """Draw what is going on at `now` in at most `height` lines of `width` columns; idle draws nothing."""
-    if view.phase is None:
-        return []
-    frame = marks.spinner[int(now * 8) % len(marks.spinner)]
-    lines: list[Line] = [((f"{frame} ", "accent"), *_headline(view, now))]
-    lines += [_running(view, step, now, width, marks) for step in view.running]
-    room = max(height - len(lines), 0)
-    # The log of the step that started last is the one that moves.
-    for step in reversed(view.running):
-        if step.tail and room:
-            tail: list[Line] = [
-                ((f"    {marks.bar} {clean_log(line)}", "dim"),) for line in step.tail[-room:]
-            ]
-            lines += tail
-            break
-    return [crop(line, width) for line in lines[:height]]
-
-
-def _headline(view: View, now: float) -> Line:
-    elapsed = seconds_text(max(now - view.since, 0.0))
-    about = ""
-    if view.plan is not None and view.plan.seconds is not None:
-        about = f" of about {seconds_text(view.plan.seconds)}"
-    spent: Line = ((f" {elapsed}", "bold"), (about, "dim"))
-    match view.phase:
-        case "building":
-            done = f", {view.finished} of {count(view.steps, 'step')} done" if view.steps else ""
-            return (("building", ""), *spent, (done, "dim"))
-        case "deploying":
-            return (("starting the container", ""), *spent)
-        case _:
-            action = view.plan.action if view.plan is not None and not view.is_first else "preparing"
-            return ((action, ""), *spent)
-
-
-def _running(view: View, step: RunningStep, now: float, width: int, marks: Symbols) -> Line:
-    elapsed = seconds_text(max(now - step.since, 0.0))
-    known = _expected(view, step)
-    end = f"{elapsed} of about {seconds_text(known)}" if known is not None else elapsed
-    return _step(step, width, marks, (marks.runs, "warn"), end)
-
-
-def _expected(view: View, step: RunningStep) -> float | None:
-    if view.plan is None or step.line is None:
-        return None
-    return next((planned.seconds for planned in view.plan.steps if planned.line == step.line), None)

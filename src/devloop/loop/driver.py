@@ -248,6 +248,7 @@ class Session:
         self._flight: Flight | None = None
         self._background: Flight | None = None
         self._saved_at: float | None = None
+        self._counted_from: float | None = None
         self._batch_at: float | None = None
         self._has_read = False
         self._quiet_since = time.monotonic()
@@ -982,6 +983,7 @@ class Session:
         if keeper is None:
             raise RuntimeError("a deploy was decided without an engine")
         self._syncing = reached
+        self._counted_from = self._saved_at
         spec = self._with_image(version, reached.spec)
         self._hurry = Haste(self._leaving)
         hurry = self._hurry
@@ -1064,7 +1066,8 @@ class Session:
     ) -> None:
         keeper = self._keeper
         container = keeper.container if keeper is not None else None
-        since_save = time.monotonic() - self._saved_at if self._saved_at is not None else None
+        since = self._counted_from
+        since_save = time.monotonic() - since if since is not None else None
         self._show(
             events.Deployed(
                 action=action,
@@ -1085,6 +1088,7 @@ class Session:
         if keeper is None or not isinstance(plan, SyncPlan):
             raise RuntimeError("a sync was decided that was not proven")
         self._syncing = reached
+        self._counted_from = self._saved_at
         roots = {name: context.root for name, context in reached.model.contexts.items()}
         fallback = self._fallback()
         commands = self._commands(reached.tree)
@@ -1263,6 +1267,7 @@ class Session:
         if keeper is None:
             raise RuntimeError("a restart was decided without an engine")
         self._syncing = self._serving
+        self._counted_from = self._saved_at
 
         def work() -> None:
             try:

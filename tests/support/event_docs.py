@@ -86,7 +86,7 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "urls": "where it can be reached",
         "how": "what was done, in words",
         "seconds": "how long the whole took",
-        "since_save": "from the first save of the batch, or from the key, until now; null for the first build",
+        "since_save": "from the first save, or from the key, until now; null for the first build",
         "stop_seconds": "how long the old container took to stop",
         "healthy_seconds": "how long the new one took to be healthy",
         "serves": "false where the container runs and does not answer yet",

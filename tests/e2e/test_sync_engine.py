@@ -262,8 +262,8 @@ def test_a_path_behind_a_link_is_refused_and_can_be_resolved(box: Box, reach: bo
 def test_kernel_and_engine_tell_the_same_of_every_path(box: Box) -> None:
     script = (
         "mkdir -p /w/d/e; echo >/w/f; chmod 4750 /w/f; chmod 1777 /w/d; ln -s ../d /w/d/up;"
-        "ln -s /w/d /w/abs; ln -s ../../../../w/d/e /w/out; ln -s nowhere /w/dangling; mkfifo /w/p; ln -s /w/f /w/lf; : >/ready;"
-        "sleep 600"
+        "ln -s /w/d /w/abs; ln -s ../../../../w/d/e /w/out; ln -s nowhere /w/dangling; mkfifo /w/p;"
+        "ln -s /w/f /w/lf; : >/ready; sleep 600"
     )
     box.run(command=("sh", "-c", script))
     wait_for(lambda: box.files().stat("/ready") is not None)

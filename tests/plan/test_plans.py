@@ -132,6 +132,7 @@ def test_a_dependency_list_is_warned_about_before_anything_runs(shop: Project) -
     costs    about 20s (never built here) [dependency-install]
     why      requirements.txt is read by COPY (line 3), which stands above RUN (line 4); 2 steps
              after it run again too
+    manifest dependencies added: uvicorn
 """
     )
 

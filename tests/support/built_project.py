@@ -107,6 +107,7 @@ class Project:
         memory.save_records(BUILDER, records)
         if failed_line is None:
             memory.save_baseline(describe(model.graph, tree), tree.snapshots)
+            workspace.keep_manifests(model, tree)
         if seconds:
             memory.record_build(self._record(model, seconds))
         memory.save_indexes()

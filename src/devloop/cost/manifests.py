@@ -6,7 +6,6 @@ TOML, INI and XML, `manifest_lines` for the others), and whatever is not underst
 cannot be read is None.
 """
 
-import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -111,48 +110,49 @@ _LOCKS: Mapping[str, tuple[str, ...]] = {
     "composer.json": ("composer.lock",),
 }
 
-_FORMATS: tuple[tuple[str, str], ...] = (
-    ("package.json", "json.package_json"),
-    ("package-lock.json", "json.package_lock"),
-    ("npm-shrinkwrap.json", "json.package_lock"),
-    ("yarn.lock", "lines.yarn_lock"),
-    ("pnpm-lock.yaml", "lines.pnpm_lock"),
-    ("pyproject.toml", "toml.pyproject"),
-    ("uv.lock", "toml.python_lock"),
-    ("poetry.lock", "toml.python_lock"),
-    ("pdm.lock", "toml.python_lock"),
-    ("Pipfile", "toml.pipfile"),
-    ("Pipfile.lock", "json.pipfile_lock"),
-    ("setup.cfg", "ini.setup_cfg"),
-    # The name alone: requirements/prod.txt is found by its folder, in `_format`.
-    ("*requirements*.txt", "lines.requirements"),
-    ("*requirements*.in", "lines.requirements"),
-    ("constraints*.txt", "lines.requirements"),
-    ("go.mod", "lines.go_mod"),
-    ("go.work", "lines.go_mod"),
-    ("go.sum", "lines.go_sum"),
-    ("Cargo.toml", "toml.cargo_toml"),
-    ("Cargo.lock", "toml.cargo_lock"),
-    ("Gemfile", "lines.gemfile"),
-    ("gems.rb", "lines.gemfile"),
-    ("Gemfile.lock", "lines.gemfile_lock"),
-    ("gems.locked", "lines.gemfile_lock"),
-    ("composer.json", "json.composer_json"),
-    ("composer.lock", "json.composer_lock"),
-    ("pom.xml", "xml.pom"),
-    ("*.versions.toml", "toml.version_catalogue"),
-    ("build.gradle", "lines.build_gradle"),
-    ("build.gradle.kts", "lines.build_gradle"),
-    ("gradle.lockfile", "lines.gradle_lock"),
-)
+_FORMATS: Mapping[str, str] = {
+    "package.json": "json.package_json",
+    "package-lock.json": "json.package_lock",
+    "npm-shrinkwrap.json": "json.package_lock",
+    "yarn.lock": "lines.yarn_lock",
+    "pnpm-lock.yaml": "lines.pnpm_lock",
+    "pyproject.toml": "toml.pyproject",
+    "uv.lock": "toml.python_lock",
+    "poetry.lock": "toml.python_lock",
+    "pdm.lock": "toml.python_lock",
+    "Pipfile": "toml.pipfile",
+    "Pipfile.lock": "json.pipfile_lock",
+    "setup.cfg": "ini.setup_cfg",
+    "go.mod": "lines.go_mod",
+    "go.work": "lines.go_mod",
+    "go.sum": "lines.go_sum",
+    "Cargo.toml": "toml.cargo_toml",
+    "Cargo.lock": "toml.cargo_lock",
+    "Gemfile": "lines.gemfile",
+    "gems.rb": "lines.gemfile",
+    "Gemfile.lock": "lines.gemfile_lock",
+    "gems.locked": "lines.gemfile_lock",
+    "composer.json": "json.composer_json",
+    "composer.lock": "json.composer_lock",
+    "pom.xml": "xml.pom",
+    "build.gradle": "lines.build_gradle",
+    "build.gradle.kts": "lines.build_gradle",
+    "gradle.lockfile": "lines.gradle_lock",
+    ".txt": ".in",
+}
 """Names of files, and the readers of `manifest_data` and `manifest_lines` that understand them."""
 
 
 def _format(path: str) -> str | None:
+    # Asked of every file of a context, so that the many that are none leave quickly.
     folder, _, name = path.rpartition("/")
-    if folder.rpartition("/")[2] == "requirements" and name.endswith((".txt", ".in")):
-        return "lines.requirements"
-    return next((one for pattern, one in _FORMATS if fnmatch.fnmatchcase(name, pattern)), None)
+    found = _FORMATS.get(name)
+    if found is not None or not name.endswith((".txt", ".in", ".versions.toml")):
+        return found
+    if name.endswith(".toml"):
+        return "toml.version_catalogue"
+    is_requirements = "requirements" in name or name.startswith("constraints")
+    return "lines.requirements" if is_requirements or folder.endswith("requirements") else None
 
 
 def _reader(path: str) -> Reader | None:

@@ -29,6 +29,7 @@ from devloop.plan.decide import (
     decide,
     rebuild_seconds,
 )
+from devloop.plan.manifests import Above, TextsOf, tell
 from devloop.plan.model import PathChange, Plan
 from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.reading import Model
@@ -300,6 +301,7 @@ class Question:
     dockerfile_changed: bool = False
     sync: SyncPlan | Blocked | None = None
     reloader: str | None = None
+    manifests: TextsOf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +356,19 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         reloader=question.reloader,
         runs_container=settings.run,
     )
-    return Answered(decide(situation), prediction, now, build_seconds(situation), rebuild_seconds(situation))
+    plan = _with_manifests(decide(situation), situation, question)
+    return Answered(plan, prediction, now, build_seconds(situation), rebuild_seconds(situation))
+
+
+def _with_manifests(plan: Plan, situation: Situation, question: Question) -> Plan:
+    """Say in the warnings what changed in the manifests, where their texts are known."""
+    if question.manifests is None or not plan.warnings:
+        return plan
+    above = Above(
+        situation.graph, situation.prediction, situation.causes, question.changes_of, question.manifests
+    )
+    families = {number: cost.family for number, cost in situation.costs.items()}
+    return replace(plan, warnings=tell(plan.warnings, above, families, situation.silenced))
 
 
 def describe_feeds(graph: BuildGraph, step: Step) -> str:

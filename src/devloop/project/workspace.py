@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from devloop.cache.baseline import Baseline
 from devloop.cache.predict import operation_key
 from devloop.cache.records import Records
 from devloop.context.entered import Entered
 from devloop.dockerfile.stages import BuildGraph, BuildOptions, ImageConfig, Images, Platform
+from devloop.plan.manifests import TextsOf
 from devloop.plan.model import PathChange
 from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.discover import Location
@@ -26,6 +28,7 @@ from devloop.project.reading import (
     reread_tree,
 )
 from devloop.project.settings import Settings
+from devloop.project.texts import KnownTexts, Texts, load_texts, read_text, save_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Workspace:
     switches: Switches = field(default_factory=Switches)
     inspect: Images = _no_engine
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _texts: KnownTexts = field(default_factory=KnownTexts)
+    _built_texts: Texts | None = None
 
     @classmethod
     def remembered(
@@ -162,8 +167,36 @@ class Workspace:
             dockerfile_changed=given.dockerfile_changed,
             sync=given.sync,
             reloader=given.reloader,
+            manifests=self._manifests(given.model),
         )
         return answer(question, self.settings, self.memory.history)
+
+    def _manifests(self, model: Model) -> TextsOf:
+        """Return a function that gives the bytes of a manifest when it was built last, and now."""
+
+        def texts_of(context: str, path: str) -> tuple[bytes | None, bytes | None]:
+            now = read_text(model.contexts[context].root / path)
+            if now is not None:
+                self._texts.note(now)
+            return self._texts_at_last_build().get((context, path)), now
+
+        return texts_of
+
+    def _texts_at_last_build(self) -> Texts:
+        if self._built_texts is None:
+            self._built_texts = load_texts(self._texts_file)
+        return self._built_texts
+
+    @property
+    def _texts_file(self) -> Path:
+        return self.memory.folder / f"{self.memory.project}.manifests"
+
+    def keep_manifests(self, model: Model, tree: Tree) -> None:
+        """Remember the texts of the manifests that a build has taken."""
+        roots = {name: context.root for name, context in model.contexts.items()}
+        self._built_texts = self._texts.collect(roots, tree.snapshots, self._texts_at_last_build())
+        if not save_texts(self._texts_file, self._built_texts):
+            self.memory.problem = self.memory.problem or f"{self.memory.folder} cannot be written"
 
     def changes_since_built(self, tree: Tree) -> Mapping[str, tuple[PathChange, ...]]:
         """Return what differs from the contents of the last recorded build; nothing where there is none."""

@@ -252,7 +252,10 @@ def warning_block(warned: Warned, width: int, marks: Symbols, *, indent: int = 2
     room = max(width - indent - text_width(f"{marks.warning} expensive step: {where}"), 8)
     text = shorten(instruction_text(warned.instruction, warned.text), room, ellipsis=marks.ellipsis)
     rows: list[Line] = [((f"{lead}{marks.warning} expensive step: ", "warn"), (text, "bold"), (where, "dim"))]
-    labelled = (("costs", _warned_cost(warned)), ("why", warned.why), ("way out", warned.way_out))
+    labelled = [("costs", _warned_cost(warned)), ("why", warned.why)]
+    if warned.manifest:
+        labelled.append(("manifest", warned.manifest))
+    labelled.append(("way out", warned.way_out))
     for label, sentence in labelled:
         for index, part in enumerate(wrap(escape_controls(sentence), width - indent - 2 - _LABEL)):
             style: Style = "warn" if label == "costs" else ""

@@ -57,6 +57,7 @@ from devloop.watch.debounce import Batch, WatchSettings
 from devloop.watch.events import LimitReached, Polled
 from devloop.watch.feed import BatchFeed
 
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _ENGINE_RETRY_SECONDS = 2.0
 _CONTAINER_CHECK_SECONDS = 0.5
 _IDLE_SECONDS = 0.25
@@ -292,7 +293,7 @@ class Session:
         """Run until the user ends it, or with `once` until one version is there; return the exit code."""
         folder = self.memory.folder
         lock = SessionLock(folder, self.location.identity, self.location.shown_dockerfile)
-        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number in previous:
                 signal.signal(number, self._on_signal)
@@ -300,6 +301,10 @@ class Session:
             while self._finished is None:
                 self._turn()
             return self._close(self._finished)
+        except Exception:
+            # The terminal went away, or worse: what this session has started is not left behind.
+            self._leave()
+            raise
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -1321,14 +1326,16 @@ class Session:
             self._said_memory = True
             self._note(self.memory.problem, "devloop goes on without memory of earlier builds", kind="state")
 
+    def _leave(self) -> str:
+        if self._keeper is None or not self.settings.run:
+            return "stopped"
+        return self._keeper.leave(stays=self._once or not self.settings.remove)
+
     def _close(self, stop: machine.Stop) -> int:
         for feed in self._feeds.values():
             feed.stop()
         self._feeds.clear()
-        message = "stopped"
-        if self._keeper is not None and self.settings.run:
-            message = self._keeper.leave(stays=self._once or not self.settings.remove)
-        self._show(events.Stopped(message))
+        self._show(events.Stopped(self._leave()))
         if self._is_quitting:
             return 130
         return 0 if stop.ok or self._is_left else 1

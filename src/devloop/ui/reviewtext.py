@@ -29,7 +29,7 @@ from devloop.ui.text import (
     count,
     escape_controls,
     instruction_text,
-    line_width,
+    one_line,
     pad,
     paint,
     seconds_text,
@@ -38,6 +38,7 @@ from devloop.ui.text import (
     symbols,
     text_width,
     wrap,
+    wrap_line,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
     When = Callable[[float], str]
 
 _LABEL: Final = 11
+_ROOMY: Final = 64
 _MANY_PLACES: Final = 3
+_FEW_COLUMNS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +164,7 @@ def _build_head(name: str, build: BuildRecord, when: When, width: int) -> list[L
         (build.outcome, style),
         (took, ""),
     )
-    lines: list[Line] = [head]
-    if line_width(head) > width:
-        lines = [head[:1], (("  ", ""), (head[1][0].strip(), "dim"), (" ", ""), *head[2:])]
+    lines = wrap_line(head, width)
     if account is not None and account.changes:
         more = account.change_count - len(account.changes)
         names = [*account.changes, *(["..."] * more)]
@@ -179,12 +180,14 @@ def _about(seconds: float) -> str:
 def _build_steps(build: BuildRecord, width: int, marks: Symbols) -> list[Line]:
     pairs = accounted(build)
     told = [pair for pair in pairs if pair[0].status != "cached" or verdict(*pair) == "spared"]
-    cached = len(pairs) - sum(step.status != "cached" for step, _ in pairs)
+    rest = len(pairs) - len(told)
+    more = "more " if any(step.status == "cached" for step, _ in told) else ""
     lines = _step_rows(told, width, marks)
     if not told:
         lines.append((("  every step came from the cache", ""),))
-    elif cached:
-        lines.append(((f"  {marks.cached} ", "good"), (f"{count(cached, 'step')} from the cache", "dim")))
+    elif rest:
+        noun = count(rest, f"{more}step")
+        lines.append(((f"  {marks.cached} ", "good"), (f"{noun} from the cache", "dim")))
     judged = [found for pair in pairs if (found := verdict(*pair)) is not None]
     if judged:
         lines += [(), *_judged(judged, width)]
@@ -201,8 +204,9 @@ def _judged(judged: Sequence[str], width: int) -> list[Line]:
 
 
 def _step_rows(pairs: Sequence[tuple[StepRecord, StepAccount]], width: int, marks: Symbols) -> list[Line]:
-    costs = [_cost(step, account) for step, account in pairs]
-    words = [_word(step, account) for step, account in pairs]
+    is_roomy = width >= _ROOMY
+    costs = [_cost(step, account, is_roomy=is_roomy) for step, account in pairs]
+    words = [_word(step, account, is_roomy=is_roomy) for step, account in pairs]
     cost_width = max(map(text_width, costs), default=0)
     number_width = max((len(str(step.line)) for step, _ in pairs), default=1)
     left = 4 + number_width + 2
@@ -239,17 +243,20 @@ def _step_rows(pairs: Sequence[tuple[StepRecord, StepAccount]], width: int, mark
     return lines
 
 
-def _cost(step: StepRecord, account: StepAccount) -> str:
+def _cost(step: StepRecord, account: StepAccount, *, is_roomy: bool) -> str:
     if step.seconds is None or step.status == "cached":
         return ""
     took = seconds_text(step.seconds)
-    if account.seconds is None or took == seconds_text(account.seconds):
+    if not is_roomy or account.seconds is None or took == seconds_text(account.seconds):
         return took
     return f"{took} ({_about(account.seconds)})"
 
 
-def _word(step: StepRecord, account: StepAccount) -> tuple[str, Style]:
-    word, style = _VERDICTS[verdict(step, account)]
+def _word(step: StepRecord, account: StepAccount, *, is_roomy: bool) -> tuple[str, Style]:
+    found = verdict(step, account)
+    word, style = _VERDICTS[found]
+    if not is_roomy:
+        word = "surprise" if found in {"missed", "spared"} else ""
     if step.status in {"failed", "canceled"}:
         return f"{step.status}, {word}" if word else step.status, "bad" if step.status == "failed" else "warn"
     return word, style
@@ -538,7 +545,7 @@ def stats_lines(
         ]
         lines += _table(rows, width, marks)
     if stats.last:
-        lines += [(), (("The last builds", "bold"),), *(_last(one, when) for one in stats.last)]
+        lines += [(), (("The last builds", "bold"),), *_last(stats.last, when, width)]
     return [paint(line, color=color) for line in lines]
 
 
@@ -576,10 +583,10 @@ def _calibration(stats: Stats) -> str:
     found = stats.calibration
     if found.median_error is None or found.median_ratio is None:
         return f"{found.builds} of the {ENOUGH_BUILDS} builds that a comparison of seconds needs"
-    side = "long" if found.median_ratio > 1 else "short"
+    side = "high" if found.median_ratio > 1 else "low"
     return (
-        f"half of {count(found.builds, 'build')} within {found.median_error:.0%} of the expected seconds,"
-        f" which were {abs(found.median_ratio - 1):.0%} too {side} in the middle"
+        f"half of {count(found.builds, 'estimate')} were off by at most {found.median_error:.0%},"
+        f" the middle one {abs(found.median_ratio - 1):.0%} too {side}"
     )
 
 
@@ -613,15 +620,22 @@ def _table(rows: Sequence[tuple[str, str, str]], width: int, marks: Symbols) -> 
     ]
 
 
-def _last(build: BuildRecord, when: When) -> Line:
-    style: Style = "" if build.outcome == "ok" else "bad" if build.outcome == "failed" else "warn"
-    ran = sum(has_run(step) for step in build.steps)
-    expected = "" if build.predicted_seconds is None else f" (expected {_about(build.predicted_seconds)})"
-    return (
-        (f"  {when(build.started_at)}  ", "dim"),
-        (pad(build.outcome, 8), style),
-        (f"  {seconds_text(build.seconds)}{expected}; {ran} of {count(len(build.steps), 'step')} ran", ""),
-    )
+def _last(builds: Sequence[BuildRecord], when: When, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for build in builds:
+        style: Style = "" if build.outcome == "ok" else "bad" if build.outcome == "failed" else "warn"
+        ran = sum(has_run(step) for step in build.steps)
+        expected = "" if build.predicted_seconds is None else f" (expected {_about(build.predicted_seconds)})"
+        line: Line = (
+            (f"  {when(build.started_at)}  ", "dim"),
+            (pad(build.outcome, 8), style),
+            (
+                f"  {seconds_text(build.seconds)}{expected}; {ran} of {count(len(build.steps), 'step')} ran",
+                "",
+            ),
+        )
+        lines += wrap_line(line, width, hang=4)
+    return lines
 
 
 def stats_json(name: str, stats: Stats) -> str:
@@ -697,10 +711,12 @@ def misses_lines(
     lines: list[Line] = []
     for miss in misses:
         head = f"{when(miss.at)}  line {miss.line}: "
-        text = shorten(
-            escape_controls(" ".join(miss.text.split())), max(width - len(head), 16), ellipsis=marks.ellipsis
-        )
-        lines.append(((head, "dim"), (text, "")))
+        room = width - len(head)
+        text = one_line(miss.text)
+        if room >= _FEW_COLUMNS:
+            lines.append(((head, "dim"), (shorten(text, room, ellipsis=marks.ellipsis), "")))
+        else:
+            lines += [((head, "dim"),), (("  ", ""), (shorten(text, width - 2, ellipsis=marks.ellipsis), ""))]
         sentence = f"predicted {miss.predicted}, observed {miss.observed}: {miss.explanation}"
         lines += [((f"    {part}", ""),) for part in wrap(escape_controls(sentence), width - 4)]
     if not lines:

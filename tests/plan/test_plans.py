@@ -259,7 +259,7 @@ def test_a_base_that_moved_is_the_cause(make: Callable[..., Project]) -> None:
 
 def test_another_base_is_the_cause(shop: Project) -> None:
     plan = shop.replace("Dockerfile", "python:3.12", "python:3.13").plan()
-    assert cause_at(plan, 2) == "base: it was never built on this python:3.13"
+    assert cause_at(plan, 2) == "base: its image is python:3.13 now"
 
 
 def test_a_variable_of_the_base_is_not_looked_for_in_the_dockerfile(make: Callable[..., Project]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devloop.planning import layer_rows, plan_edits
+from devloop.planning import layer_rows, plan_dockerfile, plan_edits
 from devloop.project.discover import Location, locate
 from devloop.project.memory import Memory
 from devloop.project.settings import Settings
@@ -95,6 +95,12 @@ class Copy:
 
     def plan(self, paths: tuple[str, ...]) -> Plan:
         return plan_edits(self.workspace, [self.folder / path for path in paths])
+
+    def plan_text(self, text: bytes, folder: Path) -> Plan:
+        """Plan another text of the Dockerfile against the one that is there."""
+        new = folder / "Dockerfile.new"
+        new.write_bytes(text)
+        return plan_dockerfile(self.workspace, new, ())
 
     def layers(self) -> list[LayerRow]:
         return layer_rows(self.workspace)

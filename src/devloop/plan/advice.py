@@ -241,6 +241,7 @@ _BASES: tuple[tuple[str, str, str], ...] = (
     ("composer", "COMPOSER_CACHE_DIR", "/tmp/cache"),  # noqa: S108 - the image's own place
     ("gradle", "GRADLE_USER_HOME", "/home/gradle/.gradle"),
 )
+_WITHOUT_HOME = frozenset({"nobody", "www-data", "daemon", "nginx", "nonroot", "postgres", "redis"})
 # Users of official images: base, name, number and home.
 _USERS: tuple[tuple[str, str, str, str], ...] = (
     ("node", "node", "1000", "/home/node"),
@@ -274,7 +275,8 @@ def cache_mount(kind: str, family: str, role: Role, where: Surroundings) -> str:
     if len(sentence) > _LONGEST:
         others = " and ".join(targets[1:])
         sentence = f"{lead} {mounts[0]} ... (line {where.line}), another for {others}{remarks}"
-    return sentence
+    # The first place is the one that counts.
+    return sentence if len(sentence) <= _LONGEST else f"{lead} {mounts[0]} ... (line {where.line}){remarks}"
 
 
 _BUILDS_WHEN_STARTED = re.compile(
@@ -370,6 +372,8 @@ def _owner(where: Surroundings) -> _Owner:
             made_home = re.search(r"(?:-h|-d|--home|--home-dir)[ =](/\S+)", made[1])
             found = home or (made_home[1] if made_home else f"/home/{name}")
             return _Owner(found, f",uid={uid[1]},gid={gid[1] if gid else uid[1]}")
+    if name in _WITHOUT_HOME:
+        return _Owner(home, ",uid=N,gid=N", f"; N: the ids of {name}")
     return _Owner(home or f"/home/{name}", ",uid=N,gid=N", f"; N: the ids of {name}")
 
 
@@ -423,7 +427,7 @@ def _remarks(family: str, caches: list[_Cache], where: Surroundings, owner: _Own
     if caches == [_CACHES["yarn-berry"]]:
         said += ", with nodeLinker: node-modules"  # Plug'n'Play reads the cache at run time
     if command and where.is_used_later:
-        said += f", the same on later {command} lines"
+        said += f", also on later {command} lines"
     return said + owner.remark
 
 

@@ -108,9 +108,11 @@ def _failing_input(evidence: Evidence, entry: Input, known: dict[int, Cause], *,
             return Cause(f"what it takes from {where} was not built here before", "content")
         case FromImage(reference=reference, key=key):
             if evidence.baseline is not None:
-                before = dict(evidence.baseline.images).get(reference)
-                if before is not None and before != key:
+                images = dict(evidence.baseline.images)
+                if images.get(reference, key) != key:
                     return Cause(f"the base image {reference} moved", "base")
+                if reference not in images:
+                    return Cause(f"its image is {reference} now", "base")
             return Cause(f"it was never built on this {reference}", "base")
         case FromRemote(reference=reference):
             return Cause(f"{reference} has to be asked", "dynamic")
@@ -177,7 +179,7 @@ def _new_operation(evidence: Evidence, step: Step) -> Cause:
         variable = _changed_variable(before, now)
         parts = [name for name in _changed_parts(before, now) if name in _PART_NAMES]
         if variable is not None and "command" not in parts:
-            return _variable_cause(evidence, step, variable)
+            return _variable_cause(evidence, step, variable, _what_became_of(variable, before, now))
     else:
         parts = _changed_parts(before, now)
     if parts:
@@ -201,13 +203,25 @@ def _changed_variable(before: BaselineStep, now: BaselineStep) -> str | None:
     return next(iter(new), None)
 
 
-def _variable_cause(evidence: Evidence, step: Step, name: str) -> Cause:
+def _what_became_of(name: str, before: BaselineStep, now: BaselineStep) -> str:
+    if name not in dict(before.variables):
+        return "is new"
+    return "changed" if name in dict(now.variables) else "is gone"
+
+
+def _variable_cause(evidence: Evidence, step: Step, name: str, became: str) -> Cause:
     line, keyword = _assigned_at(evidence.graph, step, name)
+    if line is None and became == "is gone":
+        return Cause(
+            f"the variable {name} is gone, and a RUN sees every variable above it",
+            "environment",
+            line=step.span.first,
+        )
     if line is None:
         return Cause(f"the base image's variable {name} changed, and a RUN sees every variable", "base")
     rule: Rule = "argument" if keyword == "ARG" else "environment"
     return Cause(
-        f"the variable {name} ({keyword}, line {line}) changed, and a RUN sees every variable above it",
+        f"the variable {name} ({keyword}, line {line}) {became}, and a RUN sees every variable above it",
         rule,
         line=line,
     )

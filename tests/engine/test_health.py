@@ -43,6 +43,7 @@ def wait(
     ports: Sequence[int] = (),
     knock: Callable[[str, int, bool], Knock] = lambda *_: Knock(open=False),
     is_local: bool = True,
+    heeds_check: bool = True,
     cancel: threading.Event | None = None,
     clock: Clock | None = None,
 ) -> Health:
@@ -55,6 +56,7 @@ def wait(
         settle_seconds=0.3,
         cancel=cancel,
         is_local=is_local,
+        heeds_check=heeds_check,
         knock=knock,
         now=clock.now,
         sleep=clock.sleep,
@@ -71,6 +73,15 @@ def test_an_open_port_does_not_outvote_a_health_check() -> None:
     sick = replace(RUNNING, health="unhealthy", health_log=("no database",))
     health = wait([sick], ports=(8000,), knock=lambda *_: Knock(open=True))
     assert (health.ok, health.how, health.log_tail) == (False, "unhealthy", ("no database",))
+
+
+def test_a_health_check_from_before_a_restart_of_the_process_is_not_heeded() -> None:
+    stale = replace(RUNNING, health="healthy")
+    answers = [Knock(open=False), Knock(open=False), Knock(open=True)]
+    health = wait([stale], ports=(8000,), knock=lambda *_: answers.pop(0), heeds_check=False)
+    assert (health.ok, health.how, answers) == (True, "port", [])
+    health = wait([stale], ports=(8000,), heeds_check=False)
+    assert (health.how, "port 8000" in str(health.note)) == ("timeout", True)
 
 
 def test_the_containers_own_address_is_asked_and_the_proxy_is_not() -> None:

@@ -362,6 +362,7 @@ class Runner(Protocol):
         timeout_seconds: float = 30.0,
         settle_seconds: float = 0.3,
         cancel: Cancel | None = None,
+        heeds_check: bool = True,
     ) -> Health: ...
 
     def log_tail(self, ident: str, lines: int = 40) -> tuple[str, ...]: ...

@@ -283,6 +283,7 @@ class Containers:
         timeout_seconds: float = 30.0,
         settle_seconds: float = 0.3,
         cancel: Cancel | None = None,
+        heeds_check: bool = True,
     ) -> Health:
         """Wait until a container serves (see `health`); the last log lines come along when it does not.
 
@@ -298,6 +299,7 @@ class Containers:
             settle_seconds=settle_seconds,
             cancel=cancel,
             is_local=self.is_local,
+            heeds_check=heeds_check,
         )
         if health.ok or health.how == "gone":
             return health

@@ -67,6 +67,7 @@ def wait_healthy(
     settle_seconds: float = 0.3,
     cancel: Cancel | None = None,
     is_local: bool = sys.platform == "linux",
+    heeds_check: bool = True,
     knock: Callable[[str, int, bool], Knock] | None = None,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -75,7 +76,8 @@ def wait_healthy(
 
     `ports` are container ports (TCP); one that accepts is enough, as a debugger's port may stay closed.
     Without a health check and without ports the container must live for `settle_seconds`. A restart in
-    between counts as a crash.
+    between counts as a crash. After a restart of the process alone a health check must not be heeded: its
+    verdict is still the one on the old process, and the next may come half a minute later.
     """
     knock = knock or knock_at
     start, pause = now(), FIRST_POLL_SECONDS
@@ -87,7 +89,7 @@ def wait_healthy(
         if facts is None or ended is not None:
             return ended or Health(ok=False, seconds=elapsed, how="gone")
         first_start = first_start or facts.started_at
-        if facts.health is not None:
+        if facts.health is not None and heeds_check:
             if facts.health == "healthy":
                 return Health(ok=True, seconds=elapsed, how="healthcheck")
             if facts.health == "unhealthy":
@@ -102,7 +104,7 @@ def wait_healthy(
         if cancel is not None and cancel.is_set():
             return Health(ok=False, seconds=elapsed, how="canceled")
         if elapsed >= timeout_seconds:
-            return Health(ok=False, seconds=elapsed, how="timeout", note=_note(facts, ports))
+            return Health(ok=False, seconds=elapsed, how="timeout", note=_note(facts, ports, heeds_check))
         sleep(min(pause, LAST_POLL_SECONDS))
         pause *= 1.25
 
@@ -173,8 +175,8 @@ def _stays_open(connection: socket.socket) -> bool:
         return False
 
 
-def _note(facts: ContainerFacts, ports: Sequence[int]) -> str:
-    if facts.health is not None:
+def _note(facts: ContainerFacts, ports: Sequence[int], heeds_check: bool) -> str:
+    if facts.health is not None and heeds_check:
         return "the health check has not succeeded yet"
     wanted = ", ".join(str(port) for port in ports)
     return (

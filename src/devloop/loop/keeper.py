@@ -384,7 +384,10 @@ class Keeper:
         except DevloopError as error:
             return Synced(ok=False, seconds=time.monotonic() - started, serving=None, error=error.message)
         health = self.containers.wait_healthy(
-            container.id, timeout_seconds=self.settings.health_seconds, cancel=cancel
+            container.id,
+            timeout_seconds=self.settings.health_seconds,
+            cancel=cancel,
+            heeds_check=how == "container",
         )
         now = time.monotonic()
         if health.crashed:

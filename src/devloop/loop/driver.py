@@ -690,6 +690,7 @@ class Session:
         gone = ("the container does not run",) if self._state.built is not None and serving is None else ()
         if self._keeper is None and self._baseline is None and self._assumed is None:
             self._assumed = Assumption.of(model, tree)
+            self.workspace.assume_manifests(model, tree)
         assumed = self._assumed if self._keeper is None else None
         answered = self.workspace.plan(
             Given(

@@ -198,6 +198,11 @@ class Workspace:
         if not save_texts(self._texts_file, self._built_texts):
             self.memory.problem = self.memory.problem or f"{self.memory.folder} cannot be written"
 
+    def assume_manifests(self, model: Model, tree: Tree) -> None:
+        """Take the texts of a reading for those of a build, where no build is remembered."""
+        roots = {name: context.root for name, context in model.contexts.items()}
+        self._built_texts = self._texts.collect(roots, tree.snapshots, {})
+
     def changes_since_built(self, tree: Tree) -> Mapping[str, tuple[PathChange, ...]]:
         """Return what differs from the contents of the last recorded build; nothing where there is none."""
         before = self.memory.manifest()

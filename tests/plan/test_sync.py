@@ -406,6 +406,15 @@ def test_a_layer_above_that_is_seen_not_to_have_the_place_is_none_of_its_busines
     assert "may write /app/a.py" in blocked(dockerfile, {"src/a.py": "two"}, around=upper).reason
 
 
+def test_a_layer_that_a_build_makes_anew_tells_nothing_of_what_it_will_have() -> None:
+    stage = "FROM base AS s\nCOPY src /out\nCOPY app.py /out/lib.py\n"
+    dockerfile = f"{stage}FROM base\nCOPY --from=s /out/lib.py /app\n"
+    seen = Surroundings(layers_with=lambda _path: frozenset(), layer_count=5)
+    assert isinstance(prove(dockerfile, {"app.py": "two"}, around=seen), Blocked)
+    dockerfile = f"{stage}FROM base\nCOPY --from=s /out /app\n"
+    assert written(plan(dockerfile, {"src/new.py": "two"}, around=seen)) == ["/app/new.py"]
+
+
 def test_a_file_of_the_dockerfile_itself_wins_over_a_copy_below() -> None:
     dockerfile = "FROM base\nCOPY src /app/\nCOPY <<a.py /app/\ntext\na.py\n"
     assert plan(dockerfile, {"src/a.py": "two"}).is_empty
@@ -472,6 +481,13 @@ def test_a_rename_is_a_removal_and_a_write() -> None:
 def test_a_file_that_becomes_a_directory_goes_first() -> None:
     found = plan("FROM base\nCOPY . /app\n", {"app.py": "dir", "app.py/x": "two"}, around=SEEN)
     assert (written(found), found.removals) == (["/app/app.py", "/app/app.py/x"], ("/app/app.py",))
+
+
+def test_what_comes_below_a_new_directory_meets_nothing_that_was_there() -> None:
+    around = container(app__now="link", app__now__lib="directory")
+    changed = {"now": "dir", "now/lib": "two"}
+    found = plan("FROM scratch\nCOPY . /app\n", changed, tree={"now": "-> src"}, around=around)
+    assert written(found) == ["/app/now", "/app/now/lib"]
 
 
 def test_a_directory_that_becomes_a_file_goes_with_what_is_in_it() -> None:

@@ -251,9 +251,9 @@ class ContainerFiles:
             self._look()
             return None
         if status >= http.client.INTERNAL_SERVER_ERROR and path.strip("/").count("/"):
-            # So it answers for a path below a file.
+            # So it answers for a path below a file, also where a link leads to the file.
             above = self._ask(path.rstrip("/").rpartition("/")[0])
-            if above is None or above.kind in {"file", "other"}:
+            if above is None or above.kind != "directory":
                 return None
         raise_refusal(status, reply)
         found = json.loads(b64decode(headers["x-docker-container-path-stat"]))

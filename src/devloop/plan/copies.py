@@ -455,6 +455,9 @@ class Layout:
             names = list(heads.files)[:1] if part.is_wildcard else list(heads.files)
         for name in names:
             order, head = heads.files[name]
+            if place != part.destination and is_within(part.destination, place):
+                found.append((order, Laid("implied", part.vertex)))
+                continue
             target = self._file_place(chain, part, name, head)
             node = self.node(context, head)
             if place == target and node is not None:

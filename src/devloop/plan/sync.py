@@ -15,7 +15,7 @@ difference may be brought into the container, each with the reason that is shown
 Where a rule does not hold the answer is `Blocked` with the step and the sentence, and the image is rebuilt.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -124,6 +124,8 @@ class _Proof:
     removals: dict[str, None] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     stages: dict[int, Chain] = field(default_factory=dict)
+    changing: set[int] = field(default_factory=set)
+    """The vertices whose layers are other ones after a build, so that the image tells nothing of them."""
 
 
 class _BlockedError(Exception):
@@ -197,6 +199,7 @@ def _is_read(proof: _Proof, context: str, path: ContextPath, taken: Taken) -> bo
 def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex) -> None:
     step = proof.graph.steps[vertex.step]
     proof.used.add(step.number)
+    proof.changing.add(vertex.number)
     if vertex.operation.kind != "copy":
         raise _BlockedError(f"{path} -> {_command(step)} reads it", step, path)
     is_final = vertex.number in proof.chain.layers
@@ -289,6 +292,7 @@ def _through_stages(
         raise _BlockedError(f"{path} goes through {step_name(step)} of another stage", step, path)
     for consumer, entry, inner in consumers:
         taker = proof.graph.steps[consumer.step]
+        proof.changing.add(consumer.number)
         if consumer.operation.kind != "copy":
             raise _BlockedError(f"{path} -> {_command(taker)} reads it", taker, path)
         if consumer.number not in proof.chain.layers:
@@ -391,10 +395,11 @@ def _settle(proof: _Proof, place: str, path: str, step: Step) -> None:
 
 def _topmost(proof: _Proof, layout: Layout, place: str, path: str, step: Step) -> Laid | None:
     """Return what an image has at a place as far as its COPYs go; None where they put nothing."""
+    changing = proof.changing if layout is proof.after else ()
     stack = [
         one
         for one in layout.stack(proof.chain, place)
-        if one.kind != "unclear" or not _is_absent(proof, one, place)
+        if one.kind != "unclear" or not _is_absent(proof, one, place, changing)
     ]
     if not stack:
         return None
@@ -412,8 +417,10 @@ def _step(proof: _Proof, laid: Laid) -> Step:
     return proof.graph.steps[proof.graph.vertices[laid.vertex].step]
 
 
-def _is_absent(proof: _Proof, laid: Laid, place: str) -> bool:
-    """Tell whether the layer of a step is known to have nothing at a place."""
+def _is_absent(proof: _Proof, laid: Laid, place: str, changing: Collection[int]) -> bool:
+    """Tell whether the layer of a step is known to have nothing at a place, unless a build makes it anew."""
+    if laid.vertex in changing:
+        return False
     holding = _layers_with(proof, place)
     return holding is not None and laid.vertex not in holding
 
@@ -433,7 +440,7 @@ def _layers_with(proof: _Proof, place: str) -> frozenset[int] | None:
 def _lower_hold_nothing(proof: _Proof, place: str, path: str, step: Step) -> None:
     """Refuse to remove what would leave something of a lower layer in a rebuilt image."""
     if any(
-        one.kind == "unclear" and not _is_absent(proof, one, place)
+        one.kind == "unclear" and not _is_absent(proof, one, place, proof.changing)
         for one in proof.after.stack(proof.chain, place)
     ):
         raise _BlockedError(f"{path} went, and another step may write {place}", step, path)
@@ -463,6 +470,8 @@ def _copies_on_top(proof: _Proof) -> frozenset[int]:
 
 def _refuse_other_kind(proof: _Proof, place: str, new: Laid, step: Step) -> None:
     """Refuse to put something where the container has what a build would not replace by it."""
+    if any(above in proof.removals for above in ancestors(place)):
+        return
     kind = proof.around.kind_at(place)
     fitting = {None, "directory"} if new.is_directory else {None, "file", "link"}
     if kind not in fitting:
@@ -500,7 +509,7 @@ def _write(proof: _Proof, place: str, new: Laid, path: str, step: Step) -> SyncW
 def _names_are_copied(proof: _Proof) -> bool:
     """Tell whether a COPY brings users and groups: then a name may have meant another one further down."""
     return any(
-        one.kind != "unclear" or not _is_absent(proof, one, place)
+        one.kind != "unclear" or not _is_absent(proof, one, place, proof.changing)
         for place in _NAME_FILES
         for one in proof.after.stack(proof.chain, place)
     )

@@ -1232,7 +1232,7 @@ class Session:
             return
         if self._state.paused:
             self._show(events.Paused(is_paused=False))
-        self._saved_at = time.monotonic()
+        self._saved_at = self._batch_at = time.monotonic()
         self._serving = None
         self._must_read_all = True
         self._advance(machine.RetryAsked())
@@ -1251,7 +1251,7 @@ class Session:
                 refused = "nothing is running; p goes on and starts it"
         self._show(events.Asked("restart", refused))
         if not refused:
-            self._saved_at = time.monotonic()
+            self._saved_at = self._batch_at = time.monotonic()
             self._advance(machine.RestartAsked())
 
     def _in_flight(self) -> str:
@@ -1266,6 +1266,9 @@ class Session:
 
     def _pause(self, *, is_paused: bool) -> None:
         self._show(events.Paused(is_paused))
+        if not is_paused:
+            # What waited was not slow: it counts from the key.
+            self._saved_at = self._batch_at = time.monotonic()
         self._advance(machine.PauseAsked(is_paused))
 
     def _start_restart(self, version: machine.Version) -> None:

@@ -194,6 +194,10 @@ class Pattern:
             case "suffix":
                 return True
             case "regex":
+                is_deep_enough = directory.count("/") >= self.cleaned.count("/")
+                if is_deep_enough and "**" not in self.cleaned:
+                    # Without `**` a pattern has as many parts as what it matches.
+                    return False
                 head = _literal_head(self.cleaned)
                 return head.startswith(below) or below.startswith(head)
 

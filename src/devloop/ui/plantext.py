@@ -52,7 +52,7 @@ def plan_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = False)
     lines: list[Line] = [
         (
             (escape_controls(plan.name), "bold"),
-            (f"  {_whereabouts(plan, width - text_width(plan.name))}", "dim"),
+            (f"  {_whereabouts(plan, width - text_width(plan.name), marks)}", "dim"),
         ),
         (),
         *_facts(plan, width, marks),
@@ -72,8 +72,9 @@ def account_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = Fal
     return [paint(line, color=color) for line in lines]
 
 
-def _whereabouts(plan: Plan, width: int) -> str:
-    return shorten(escape_controls(f"{plan.dockerfile}, context {plan.context}"), width - 4)
+def _whereabouts(plan: Plan, width: int, marks: Symbols) -> str:
+    where = escape_controls(f"{plan.dockerfile}, context {plan.context}")
+    return shorten(where, width - 4, ellipsis=marks.ellipsis)
 
 
 def _facts(plan: Plan, width: int, marks: Symbols) -> list[Line]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support.session import Session
+
     Ask = Callable[..., Any]
 
 pytestmark = pytest.mark.docker
@@ -161,3 +163,19 @@ def test_a_base_image_that_moved_is_told_apart_from_an_edit(
     assert found[2] == ("base", None)
     assert {rule for line, (rule, _) in found.items() if line > 2} == {"stage"}
     assert f"the base image {base} moved" in devloop("why", "2")
+
+
+def test_a_sync_is_counted_with_the_rebuild_that_it_saved(
+    devloop: Ask, project: Path, watch: Callable[..., Session]
+) -> None:
+    with (project / "Dockerfile").open("a") as file:
+        file.write('STOPSIGNAL SIGKILL\nCMD ["httpd", "-f", "-p", "8000", "-h", "/srv"]\n')
+    session = watch(project, "--restart", "none")
+    session.wait_for("deployed")
+    session.save("index.html", "two\n")
+    assert session.wait_for("deployed")["action"] == "sync"
+    session.stop()
+    found = devloop("stats", "--json")["syncs"]
+    assert (found["count"], found["unpriced"]) == (1, 0)
+    # One COPY and a new container are dearer than one file.
+    assert found["saved_seconds"] > 0

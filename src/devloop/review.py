@@ -62,7 +62,8 @@ def tell_path(workspace: Workspace, path: Path) -> PathStory:
     model = read_model(workspace)
     plan = plan_edits(workspace, [path])
     edits = find_edits(model, [(path, None)])
-    absolute = path.parent.resolve() / path.name if path.name else path.resolve()
+    named_path = Path(os.path.abspath(path))  # noqa: PTH100 - a link must stay as it is named
+    absolute = named_path.parent.resolve() / named_path.name
     builds = [accounted(build) for build in workspace.memory.builds()]
     named = {change.path for found in edits.changes.values() for change in found}
     _, after = sketch(model, edits)

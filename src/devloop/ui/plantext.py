@@ -64,14 +64,6 @@ def plan_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = False)
     return [paint(line, color=color) for line in lines]
 
 
-def account_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = False) -> list[str]:
-    """Render what a build did with each step, and why those ran that did."""
-    marks = symbols(ascii_only=ascii_only)
-    width = max(width, NARROWEST)
-    lines: list[Line] = [(("What each step did, and why", "bold"),), *ladder(plan.steps, width, marks)]
-    return [paint(line, color=color) for line in lines]
-
-
 def _whereabouts(plan: Plan, width: int, marks: Symbols) -> str:
     where = escape_controls(f"{plan.dockerfile}, context {plan.context}")
     return shorten(where, width - 4, ellipsis=marks.ellipsis)

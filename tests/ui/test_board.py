@@ -177,9 +177,9 @@ def test_a_build_shows_every_step_with_its_state_its_cost_and_a_bar() -> None:
         "-- web - | building step 4/5, 7.0s of about 16s ------------------------",
         "  = 1  FROM python:3.12-slim                          cached",
         "  = 2  WORKDIR /app                                   cached",
-        "  + 3  COPY src/web_api/requirements.txt ./    0.1s  ran",
+        "  + 3  COPY src/web_api/requirements.txt ./     0.1s  ran",
         "  > 4  RUN pip install --...r requirements.txt   14s  #####....... 7.0s",
-        "  - 5  COPY src/web_api/main.py ./             0.1s  may run",
+        "  - 5  COPY src/web_api/main.py ./              0.1s  may run",
         "    | Collecting fastapi",
         "r rebuild  s restart  p pause  w why  l logs  q quit  ? help",
     ]

@@ -47,7 +47,7 @@ def board(view: View, now: float, width: int, height: int, *, marks: Symbols, ha
     room = height - 1 - len(keys)
     if room < 1:
         return [title]
-    middle = _last(view, width) if view.phase is None else _flight(view, now, width, room, marks)
+    middle = _last(view, width, marks) if view.phase is None else _flight(view, now, width, room, marks)
     return [crop(line, width) for line in (title, *middle[:room], *keys)]
 
 
@@ -61,9 +61,12 @@ def _title(view: View, now: float, width: int, marks: Symbols) -> Line:
     state = _state(view, now, marks)
     target: list[Line] = [((f"target {escape_controls(view.target)}", ""),)] if view.target else []
     url: list[Line] = [((escape_controls(view.urls[0]), "accent"),)] if view.urls and view.serving else []
+    # Who waits for a build is glad to know that the version before it answers in the meantime.
+    is_waiting = view.serving and view.phase in {"planned", "building"}
+    serves: list[Line] = [(("the version before serves", "dim"),)] if is_waiting else []
     choices: list[list[Line]] = [
-        [name, *target, state, *url],
-        [name, state, *url],
+        [name, *target, state, *serves, *url],
+        [name, state, *(serves or url)],
         [name, state],
         [name, brief],
         [brief],
@@ -125,12 +128,13 @@ def _where(view: View) -> str:
 # The last lines of an idle session
 
 
-def _last(view: View, width: int) -> list[Line]:
+def _last(view: View, width: int, marks: Symbols) -> list[Line]:
     text, style = view.last
+    text = shorten(escape_controls(text), width - len("last: "), ellipsis=marks.ellipsis)
     owed = f"{count(len(view.debt), 'file')} synced since the image was built" if view.debt else ""
     if not text and not owed:
         return []
-    line: Line = (("last: ", "dim"), (escape_controls(text), style)) if text else ()
+    line: Line = (("last: ", "dim"), (text, style)) if text else ()
     if not owed:
         return [line]
     together: Line = (*line, ("; " if text else "", "dim"), (owed, "dim"))
@@ -183,7 +187,7 @@ def _flight(view: View, now: float, width: int, room: int, marks: Symbols) -> li
     if view.phase == "deploying" or (
         view.phase == "planned" and view.doing != "rebuild" and not view.is_first
     ):
-        return _last(view, width)
+        return _last(view, width, marks)
     rows = _rows(view)
     tail = _tail(view, room - min(len(rows), room - 1), marks)
     return [*_ladder(rows, now, width, room - len(tail), marks), *tail]

@@ -78,7 +78,6 @@ class Keyboard:
         for number, handler in (
             (signal.SIGTSTP, self._on_stop),
             (signal.SIGCONT, self._on_continue),
-            (signal.SIGHUP, self._on_end),
             (signal.SIGQUIT, self._on_end),
         ):
             self._handlers[number] = signal.signal(number, handler)

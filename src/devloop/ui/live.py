@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from devloop.loop.events import (
+    Asked,
     BuildStarted,
     ContainerLog,
     Event,
@@ -134,8 +135,11 @@ class LiveDisplay:
             case SessionStarted():
                 lines = describe(event, self._view, self._width(), self._marks)
                 return self._rendered(map(_rich_text, lines)) + "\n"
-            case Planned(first=False):
+            case Planned(first=False) if event.saved:
                 # A blank line sets every save apart.
+                lines = describe(event, self._view, self._width() - _GUTTER, self._marks)
+                return "\n" + self._stamped(lines)
+            case Asked(what="rebuild" | "restart", refused=""):
                 lines = describe(event, self._view, self._width() - _GUTTER, self._marks)
                 return "\n" + self._stamped(lines)
             case _:

@@ -167,7 +167,8 @@ def fold(view: View, event: Event, now: float) -> View:
         case Asked():
             return _after_key(view, event, now)
         case Paused():
-            return replace(view, is_paused=event.is_paused, waiting=())
+            is_asked = view.is_asked or (not event.is_paused and bool(view.waiting))
+            return replace(view, is_paused=event.is_paused, waiting=(), is_asked=is_asked)
         case BackgroundBuilt():
             return replace(view, debt=())
         case Stopped():
@@ -512,7 +513,7 @@ def _first_sentence(plan: Plan) -> str:
 
 def _saved(event: Planned, width: int, marks: Symbols) -> list[Line]:
     names = some_of(event.saved) or some_of(change.path for change in event.plan.changes)
-    start: Line = (("saved ", ""), (names, "bold"))
+    start: Line = (("saved " if event.saved else "changed ", ""), (names, "bold"))
     if event.plan.earliest is None:
         return [start]
     where = reached(event.plan.earliest, width - 4, marks)
@@ -616,15 +617,28 @@ _DONE: Final[dict[Action, str]] = {
 }
 
 
-_HOW: Final[dict[str, str]] = {
+_ANSWERS: Final[dict[str, str]] = {
     "port": "its port accepts connections",
     "healthcheck": "its health check passes",
-    "running": "it runs, and has no port to ask",
-    "timeout": "",
-    "files": "the files alone",
-    "process": "the process was started again inside the container",
-    "container": "the container was restarted",
+    "running": "it stays up, and has no port to ask",
+    "timeout": "it gives no answer",
+    "unhealthy": "its health check fails",
 }
+_WAYS: Final[dict[str, str]] = {
+    "files": "the files were written, and nothing restarted",
+    "process": "the process restarted inside the container",
+    "container": "the container restarted",
+}
+
+
+def _way(event: Deployed) -> str:
+    """Say how the newest version came in and when it answered, as far as that was looked at."""
+    after = "" if event.healthy_seconds is None else f" after {seconds_text(event.healthy_seconds)}"
+    if event.how in _ANSWERS:
+        return f"{_ANSWERS[event.how]}{after}"
+    way = escape_controls(_WAYS.get(event.how, event.how))
+    answer = "answers" if event.serves else "does not answer"
+    return f"{way}; it {answer}{after}" if after else way
 
 
 def _deployed(event: Deployed, before: View, marks: Symbols) -> list[Line]:
@@ -640,12 +654,9 @@ def _deployed(event: Deployed, before: View, marks: Symbols) -> list[Line]:
             (f"  {urls}" if urls else "", "accent"),
         )
     ]
-    details = [escape_controls(_HOW.get(event.how, event.how))] if event.how and event.serves else []
+    details = [_way(event)] if event.how else []
     if event.stop_seconds is not None:
         details.append(f"the old container stopped in {seconds_text(event.stop_seconds)}")
-    if event.healthy_seconds is not None:
-        answer = "answered" if event.serves else "no answer"
-        details.append(f"{answer} after {seconds_text(event.healthy_seconds)}")
     return [*lines, ((f"  {'; '.join(details)}", "dim"),)] if details else lines
 
 

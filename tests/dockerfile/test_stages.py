@@ -204,6 +204,15 @@ def test_triggers_of_a_base_run_first_and_only_in_the_child() -> None:
     assert graph.steps[1].span == graph.stages[0].span
 
 
+def test_every_trigger_is_in_the_total_and_only_steps_have_numbers() -> None:
+    def images(_reference: str, _platform: object) -> ImageConfig:
+        return ImageConfig("layers:1", onbuild=("ENV A=1", "RUN echo trigger"))
+
+    graph = resolved("FROM base\nRUN own\n", images=images)
+    assert [step.ordinal for step in graph.steps] == [1, 2, 3]
+    assert graph.stages[0].total == 4
+
+
 def test_a_linked_copy_stands_alone_where_the_engine_merges_but_not_with_chmod() -> None:
     merging = BuildOptions(merges=True)
     linked = resolved("FROM base\nCOPY --link a /x\nRUN true\n", merging)

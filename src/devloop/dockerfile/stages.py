@@ -532,7 +532,11 @@ class _Resolver:
         for instruction, _ in body:
             for producer in self._stage_references(draft, instruction):
                 self._visit(producer)
-        counted = sum(isinstance(one, ins.Run | ins.Copy | ins.Add | ins.Workdir) for one, _ in body)
+        # Of the triggers the engine counts all, whether they make a step or not.
+        counted = sum(
+            is_trigger or isinstance(one, ins.Run | ins.Copy | ins.Add | ins.Workdir)
+            for one, is_trigger in body
+        )
         is_pulled = draft.base in {"image", "remote", "context"}
         draft.total = counted + is_pulled
         if is_pulled:

@@ -5,6 +5,7 @@ lines of the provenance where the engine gives one, else by stage, number and te
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,23 +73,26 @@ def match_outcome(graph: BuildGraph, outcome: BuildOutcome) -> Seen:
     if not outcome.has_provenance:
         # Of a failed build the engine tells the lines of the failed step alone.
         counted = [step for step in graph.steps if step.vertex is not None]
-        expected = [
-            ExpectedStep(
-                stage=graph.stage(step.stage).name,
-                ordinal=step.ordinal,
-                total=graph.stage(step.stage).total,
-                keyword=step.keyword,
-                text=step.text,
-            )
-            for step in counted
-        ]
+        own = Counter(step.stage for step in graph.steps if not step.is_trigger)
+        totals = {stage.index: stage.total for stage in graph.stages}
         links = {vertex.digest for vertex in outcome.vertices if _is_link(vertex.name)}
         copies = [vertex for vertex in outcome.vertices if vertex.digest not in links]
-        for position, one in match_by_name(copies, expected).items():
-            found[counted[position].number] = one
         joins = [vertex for vertex in outcome.vertices if vertex.digest in links]
-        for position, one in match_by_name(joins, expected).items():
-            merges[counted[position].number] = one
+        # Older engines (26) number the triggers of ONBUILD, and leave them out of a stage's total.
+        for total in dict.fromkeys((tuple(totals.items()), tuple((index, own[index]) for index in totals))):
+            expected = [
+                ExpectedStep(
+                    stage=graph.stage(step.stage).name,
+                    ordinal=step.ordinal,
+                    total=dict(total)[step.stage],
+                    keyword=step.keyword,
+                    text=step.text,
+                )
+                for step in counted
+            ]
+            for vertices, places in ((copies, found), (joins, merges)):
+                for position, one in match_by_name(vertices, expected).items():
+                    places.setdefault(counted[position].number, one)
     for step in graph.steps:
         if step.vertex is not None:
             for one in _at_step(graph, step, placed):

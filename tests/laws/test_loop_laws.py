@@ -200,10 +200,10 @@ class Session(RuleBasedStateMachine):
                 self.has_engine = trouble == "engine back"
                 self.tell(EngineChanged(self.has_engine))
             case "rebuild":
-                if self.is_idle:
+                if self.is_idle and self.tree is not None:
                     self.failed = self.serving = self.image = None
-                    self.is_paused = False
                     self.reasons += 1
+                self.is_paused = self.is_paused and not self.is_idle
                 self.tell(RetryAsked())
             case "restart":
                 if self.is_idle and self.serving is None and self.runs_container and self.has_engine:

@@ -1233,7 +1233,8 @@ class Session:
         if self._state.paused:
             self._show(events.Paused(is_paused=False))
         self._saved_at = self._batch_at = time.monotonic()
-        self._serving = None
+        if self._state.wanted is not None:
+            self._serving = None
         self._must_read_all = True
         self._advance(machine.RetryAsked())
         if self._must_read_all:

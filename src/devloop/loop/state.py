@@ -375,8 +375,10 @@ def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
 def _retry(state: LoopState) -> Step:
     if state.phase != "idle":
         return state, ()
+    if state.wanted is None:
+        return replace(state, paused=False), ()
     forgotten = replace(state, failed=None, serving=None, built=None, syncable=None, paused=False)
-    return forgotten, (Replan(),) if forgotten.wanted is not None else ()
+    return forgotten, (Replan(),)
 
 
 def _restart(state: LoopState) -> Step:

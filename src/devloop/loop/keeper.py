@@ -230,17 +230,19 @@ class Keeper:
         if not settings.supervisor or settings.restart not in {"auto", "process"}:
             return spec
         names = [name for name, _ in (*image.env, *spec.env)]
+        options = {name.lstrip("-").replace("-", "_"): value for name, value in spec.options}
+        stop_signal = str(options.get("stop_signal") or image.stop_signal or "") or None
         reason = supervisor.supports(
             entry,
             names,
             has_shell=self._has_shell(image),
             tty=spec.tty,
             init=bool(spec.init),
-            stop_signal=image.stop_signal,
+            stop_signal=stop_signal,
         )
         if reason is not None:
             return spec
-        entrypoint, command = supervisor.wrap(entry, stop_signal=image.stop_signal)
+        entrypoint, command = supervisor.wrap(entry, stop_signal=stop_signal)
         return replace(spec, entrypoint=entrypoint, command=command)
 
     def _has_shell(self, image: ImageFacts) -> bool:

@@ -44,6 +44,7 @@ BUILDING = (SESSION, PLANNED, BuildStarted(5))
 BUILT = BuildFinished("ok", 1.0, 4, 1)
 FAILED = BuildFinished("failed", 2.9, 2, 1, "exit code 1", 4, "RUN pip install")
 DEPLOYED = Deployed("rebuild", "web", (URL,), "", 1.0, 1.0)
+RESTARTED = Deployed("restart", "web", (URL,), "process", 0.5, 0.5)
 SYNCED = Deployed("sync+restart", "web", (URL,), "", 0.4, 0.6)
 SERVING = (*BUILDING, BUILT, DEPLOYED)
 
@@ -98,6 +99,14 @@ def test_an_idle_session_says_how_it_stands_what_was_last_and_which_keys_there_a
         ((*SERVING, DeployFailed("it died", 1, (), rolled_back=False)), "web - stopped"),
         ((*SERVING, ContainerExited("web", 137, ())), "web - stopped"),
         ((*SERVING, replace(DEPLOYED, serves=False)), f"web - running, does not answer - {URL}"),
+        (
+            (*SERVING, DeployFailed("it died", 1, (), rolled_back=True), Asked("restart"), RESTARTED),
+            f"web - the last good version serves - {URL}",
+        ),
+        (
+            (*SERVING, Problem("dockerfile", "wrong"), Planned(made_up.nothing_plan(), ("Dockerfile",))),
+            f"web - serving - {URL}",
+        ),
         ((*SERVING, EngineMissing("it went away", "")), "web - no engine: predictions only"),
         ((SESSION, TakenOver("web", (URL,))), f"web - serving - {URL}"),
         ((*SERVING, Paused(is_paused=True)), f"web - paused - serving - {URL}"),
@@ -134,14 +143,13 @@ def test_what_was_synced_is_owed_until_an_image_holds_it() -> None:
     assert drawn(synced)[1] == ("last: sync+restart, 0.6s from save to running")
     assert drawn(synced)[2] == "1 file synced since the image was built"
     assert "synced since" not in str(drawn(fold(synced, BackgroundBuilt(1.0, 1), 100.0)))
-    assert "synced since" not in str(drawn(reduce(lambda v, e: fold(v, e, 1.0), SERVING, synced)))
+    assert "synced since" not in str(drawn(after(*SERVING, MAIN, SYNCED, *SERVING)))
 
 
 def test_a_restart_by_a_key_counts_from_the_key_and_keeps_the_debt() -> None:
-    restarted = Deployed("restart", "web", (URL,), "process", 0.5, 0.5)
     view = after(*SERVING, MAIN, SYNCED, Asked("restart"))
     assert "restarting 0.5s" in title(view, 100.5)
-    lines = drawn(fold(view, restarted, 101.0))
+    lines = drawn(fold(view, RESTARTED, 101.0))
     assert lines[1:] == [
         "last: restart, 0.5s from key to running",
         "1 file synced since the image was built",

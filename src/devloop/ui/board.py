@@ -98,7 +98,7 @@ def _container(view: View) -> Span:
         return ("no engine: predictions only", "warn")
     if view.container == "none" and not view.runs_container:
         return ("no image yet", "")
-    is_bad = view.last[1] == "bad"
+    is_bad = view.is_behind
     words: dict[str, Span] = {
         "none": ("nothing is running", "warn" if is_bad else ""),
         "built": ("the last good image stands", "warn") if is_bad else ("the image is built", "good"),

@@ -78,9 +78,10 @@ class View:
     """All that a display remembers between events.
 
     `phase` is what is in flight: None is an idle session, and `doing` is it in words. `done` are the steps of
-    the build that are through. `last` is what was done last and how it went, `debt` the paths that were
-    synced and that no image holds yet, `waiting` those saved during a pause. `logs` are the container's last
-    lines, kept so that they are not shown twice when it dies; `hidden` counts those that were not shown.
+    the build that are through. `last` is what was done last and how it went; `is_behind` tells that the
+    newest tree failed, so that at best an older one serves. `debt` are the paths that were synced and that
+    no image holds yet, `waiting` those saved during a pause. `logs` are the container's last lines, kept so
+    that they are not shown twice when it dies; `hidden` counts those that were not shown.
     """
 
     project: str = ""
@@ -99,6 +100,7 @@ class View:
     container: Container = "none"
     urls: tuple[str, ...] = ()
     last: Span = ("", "")
+    is_behind: bool = False
     debt: tuple[str, ...] = ()
     is_paused: bool = False
     waiting: tuple[str, ...] = ()
@@ -154,8 +156,8 @@ def fold(view: View, event: Event, now: float) -> View:
             words = f"the new version ended at once{exit_words(event.exit_code)}"
             last: Span = (words if event.exit_code is not None else _first_line(event.message), "bad")
             if event.rolled_back:
-                return replace(kept, container="serving", last=last, debt=())
-            return replace(kept, container="stopped", last=last)
+                return replace(kept, container="serving", last=last, debt=(), is_behind=True)
+            return replace(kept, container="stopped", last=last, is_behind=True)
         case ContainerLog():
             hidden = view.hidden + 1 if view.hides_logs else 0
             return replace(view, logs=(*view.logs, event.line)[-_LOGS_KEPT:], hidden=hidden)
@@ -196,6 +198,7 @@ def _after_plan(view: View, event: Planned, now: float) -> View:
         doing="preparing" if event.first else event.plan.action,
         since=now,
         last=last,
+        is_behind=view.is_behind and (is_work or not view.has_engine),
     )
 
 
@@ -211,9 +214,9 @@ def _after_build(view: View, event: BuildFinished) -> View:
     took = seconds_text(event.seconds)
     if event.status == "failed":
         where = f" at line {event.failed_line}" if event.failed_line is not None else ""
-        return replace(after, last=(f"build failed{where} after {took}", "bad"))
+        return replace(after, last=(f"build failed{where} after {took}", "bad"), is_behind=True)
     if event.status == "ok" and not view.runs_container:
-        return replace(after, container="built", last=(f"built in {took}", ""))
+        return replace(after, container="built", last=(f"built in {took}", ""), is_behind=False)
     return after
 
 
@@ -232,6 +235,7 @@ def _after_deploy(view: View, event: Deployed) -> View:
         debt=debt,
         last=(f"{event.action}, {took}", ""),
         is_asked=False,
+        is_behind=view.is_behind and event.action == "restart",
     )
 
 
@@ -246,7 +250,8 @@ def _after_problem(view: View, event: Problem) -> View:
     if event.severity == "note":
         return view
     after = _idle(view) if event.kind == "engine" else _unless_building(view)
-    return replace(after, last=(_first_line(event.message), "bad"))
+    is_behind = view.is_behind or _stops_a_build(event)
+    return replace(after, last=(_first_line(event.message), "bad"), is_behind=is_behind)
 
 
 def _first_line(message: str) -> str:
@@ -670,7 +675,7 @@ def _deploy_failed(event: DeployFailed, before: View, marks: Symbols) -> list[Li
         (
             (f"{marks.bad} ", "bad"),
             (escape_controls(event.message), "bad"),
-            (exit_words(event.exit_code), ""),
+            ("" if "exit code" in event.message else exit_words(event.exit_code), ""),
         ),
         *_new_tail(event.log_tail, before, marks),
         ((f"  {serves} The next save tries again.", ""),),
@@ -721,12 +726,15 @@ def _stops_a_build(event: Problem) -> bool:
 
 def _problem(event: Problem, marks: Symbols) -> list[Line]:
     first, *rest = _sentences(event.message) or [""]
+    source = [escape_controls(line) for line in event.rendered.expandtabs(8).splitlines()]
+    if source and first and source[0].endswith(first):
+        first = source.pop(0)  # the same with its place before it
     if event.severity == "note":
         lines: list[Line] = [((f"{marks.dot} ", "dim"), (first, ""))]
     else:
         lines = [((f"{marks.bad} ", "bad"), (first, "bad"))]
     lines += [((f"  {part}", ""),) for part in rest]
-    lines += [((escape_controls(line), "source"),) for line in event.rendered.expandtabs(8).splitlines()]
+    lines += [((line, "source"),) for line in source]
     return [*lines, *_hint(event.hint, marks)]
 
 

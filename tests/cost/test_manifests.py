@@ -577,6 +577,7 @@ def test_a_dependency_that_moves_to_another_group_goes_and_comes() -> None:
         ("pyproject.toml", "[project\n"),
         ("pyproject.toml", "a = " + "[" * 5_000 + "]" * 5_000),
         ("pyproject.toml", "a = " + "9" * 10_000),
+        ("pyproject.toml", "[" + "a." * 400_000 + "b]"),
         ("setup.cfg", "no section\n"),
         ("pom.xml", "<project><dependencies></project>"),
         ("pom.xml", "<settings/>"),

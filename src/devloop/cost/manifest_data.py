@@ -9,6 +9,9 @@ from devloop.cost.manifest_parts import Parts, UnsureError, array, canonical, ta
 CHECKSUMS = "addresses or checksums"
 """What a lock file says of a package besides its version."""
 
+_DEEPEST = 100
+"""How far tables and elements may be nested."""
+
 # JSON -----------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +193,9 @@ def composer_lock(source: str) -> Parts:
 def _toml(source: str) -> dict[str, object]:
     import tomllib
 
+    # tomllib's time grows with the square of a key's depth, and no key of a manifest is that deep.
+    if any(word.count(".") > _DEEPEST for word in re.split(r"[\s\"'=,\[\]{}]+", source)):
+        raise UnsureError
     return table(tomllib.loads(source))
 
 

@@ -168,9 +168,7 @@ _WAYS_OUT: Mapping[str, str] = {
     "poetry": (
         "let a small stage RUN poetry export -o requirements.txt, and COPY --from it what pip installs"
     ),
-    "pdm": (
-        "let a small stage RUN pdm export --no-self -o requirements.txt, and COPY --from it what pip installs"
-    ),
+    "pdm": "let a small stage RUN pdm export -o requirements.txt, and COPY --from it what pip installs",
     "pip": "install the dependencies from a requirements file above the COPY of the other files",
     "cargo": "compile the dependencies with cargo chef: its recipe.json has neither version nor comments",
 }

@@ -156,8 +156,20 @@ def test_the_command_line_itself_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded("import devloop.cli", tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments", [["plan"], ["plan", "main.py"], ["plan", "--json"], ["layers"]])
-def test_a_plan_without_a_configuration_file_loads_no_big_library(
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan"],
+        ["plan", "main.py"],
+        ["plan", "--json"],
+        ["layers"],
+        ["why"],
+        ["why", "main.py"],
+        ["why", "2"],
+        ["stats", "--json"],
+    ],
+)
+def test_what_needs_no_engine_and_no_configuration_file_loads_no_big_library(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /app\n")

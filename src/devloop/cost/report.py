@@ -116,7 +116,10 @@ NO_ACCOUNT: Final = StepAccount(None)
 
 def accounted(build: BuildRecord) -> tuple[tuple[StepRecord, StepAccount], ...]:
     """Pair each step of a build with its account; an empty one where none was stored."""
-    account = account_from_json(build.prediction)
+    return _paired(build, account_from_json(build.prediction))
+
+
+def _paired(build: BuildRecord, account: BuildAccount | None) -> tuple[tuple[StepRecord, StepAccount], ...]:
     if account is None or len(account.steps) != len(build.steps):
         return tuple((step, NO_ACCOUNT) for step in build.steps)
     return tuple(zip(build.steps, account.steps, strict=True))
@@ -248,7 +251,7 @@ def summarize(
     """Add up builds and syncs, both newest first; `last` builds are kept as they are."""
     outcomes = [build.outcome for build in builds]
     accounts = [account_from_json(build.prediction) for build in builds]
-    pairs = [accounted(build) for build in builds]
+    pairs = [_paired(build, account) for build, account in zip(builds, accounts, strict=True)]
     return Stats(
         since=min((build.started_at for build in builds), default=None),
         ok=outcomes.count("ok"),

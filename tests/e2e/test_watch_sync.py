@@ -178,7 +178,7 @@ def test_saves_that_change_nothing_restart_nothing(
         (project / "index.html.tmp").write_text("version 1\n")
         (project / "index.html.tmp").rename(page)
 
-    for save in (
+    saves: tuple[Callable[[], object], ...] = (
         lambda: session.save("index.html", "version 1\n"),
         page.touch,
         undo,
@@ -187,7 +187,8 @@ def test_saves_that_change_nothing_restart_nothing(
         lambda: git(project, "status"),
         lambda: git(project, "add", "."),
         lambda: session.save("notes", "ignored\n"),
-    ):
+    )
+    for save in saves:
         save()
         time.sleep(QUIET / 2)
     time.sleep(QUIET)

@@ -382,6 +382,14 @@ def test_the_last_of_several_sources_wins() -> None:
     assert plan(dockerfile, {"src/a.py": "two"}, tree={"static/a.py": "other"}).is_empty
 
 
+def test_the_last_of_several_matches_with_one_name_wins() -> None:
+    dockerfile = "FROM base\nCOPY s*/*.py /app/\n"
+    both = {"static/a.py": "other"}
+    assert plan(dockerfile, {"src/a.py": "two"}, tree=both).is_empty
+    [one] = plan(dockerfile, {"static/a.py": "two"}, tree=both).writes
+    assert (one.path, one.source) == ("/app/a.py", "static/a.py")
+
+
 @pytest.mark.parametrize(
     ("above", "where"),
     [

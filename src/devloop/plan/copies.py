@@ -104,16 +104,30 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """What a source stands for: directories whose contents are taken and single files, in their order."""
+    """What a source stands for: directories whose contents are taken and single files, with their order.
 
-    directories: tuple[tuple[int, str], ...] = ()
-    files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    `files` has for each base name the head that comes last, since that one wins; `depth` counts the names in
+    every head; `link` is a link on the way, which nothing here follows.
+    """
+
+    directories: Mapping[str, int] = field(default_factory=dict)
+    single: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Directory] = field(default_factory=dict)
+    depth: int = 0
     link: str | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is there to be copied."""
-        return not self.directories and not self.files and self.link is None
+        return not self.directories and not self.single and self.link is None
+
+    def head_of(self, path: str) -> str | None:
+        """Return the head that a path is or lies in."""
+        parts = path.split("/")
+        head = "/".join(parts[: self.depth])
+        is_head = head in self.directories or head in self.single
+        return head if is_head and len(parts) >= self.depth else None
 
 
 def step_name(step: Step) -> str:
@@ -283,16 +297,16 @@ class Layout:
             place = _below_pivot(part, path)
             is_taken = self._is_taken_with_parents(context, part, path)
             return (posixpath.join(part.destination, place),) if place and is_taken else ()
-        found = []
-        for _, head in heads.directories:
-            if is_within(path, head or "/") or not head:
-                rest = path[len(head) + 1 :] if head else path
-                if path != head and self._is_included(part, rest):
-                    found.append(posixpath.join(part.destination, rest))
-        for name, (_, head) in heads.files.items():
-            if head == path:
-                found.append(self._file_place(chain, part, name, head))
-        return tuple(dict.fromkeys(found))
+        head = heads.head_of(path)
+        if head is None:
+            return ()
+        if head in heads.single:
+            is_it = head == path
+            return (self._file_place(chain, part, posixpath.basename(head), head),) if is_it else ()
+        rest = path[len(head) + 1 :] if head else path
+        if path == head or not self._is_included(part, rest):
+            return ()
+        return (posixpath.join(part.destination, rest),)
 
     def _is_taken_with_parents(self, context: str, part: Part, path: str) -> bool:
         if has_wildcard(part.source) or part.taken.excludes:
@@ -441,11 +455,14 @@ class Layout:
         rest = ""
         if place != part.destination and is_within(place, part.destination):
             rest = place[len(part.destination.rstrip("/")) + 1 :]
-        for order, head in heads.directories:
-            if not rest:
-                found.append((order, Laid("implied", part.vertex)))
+        if not rest and heads.directories:
+            found.append((0, Laid("implied", part.vertex)))
+        first = rest.partition("/")[0]
+        for head, order in heads.directories.items() if rest else ():
+            # A look for the first name spares most of the directories that a pattern matches.
+            if first not in heads.nodes[head].children:
                 continue
-            source = posixpath.join(head, rest)
+            source = f"{head}/{rest}" if head else rest
             node = self.node(context, source)
             if node is not None and self._is_included(part, rest):
                 found.append((order, self._laid(part, context, source, node)))
@@ -454,7 +471,8 @@ class Layout:
         if not rest:
             names = list(heads.files)[:1] if part.is_wildcard else list(heads.files)
         for name in names:
-            order, head = heads.files[name]
+            head = heads.files[name]
+            order = heads.single[head]
             if place != part.destination and is_within(part.destination, place):
                 found.append((order, Laid("implied", part.vertex)))
                 continue
@@ -603,9 +621,10 @@ def _plain(snapshot: Snapshot, path: str) -> Heads:
     node = snapshot.node(path)
     if node is None:
         return Heads()
+    depth = path.count("/") + 1 if path else 0
     if isinstance(node, Directory):
-        return Heads(directories=((0, path),))
-    return Heads(files={posixpath.basename(path): (0, path)})
+        return Heads(directories={path: 0}, nodes={path: node}, depth=depth)
+    return Heads(single={path: 0}, files={posixpath.basename(path): path}, depth=depth)
 
 
 def _link_on_the_way(snapshot: Snapshot, path: str) -> str | None:
@@ -627,22 +646,26 @@ def _matching(snapshot: Snapshot, pattern: str) -> Heads:
     link = _link_on_the_way(snapshot, start)
     if link is not None:
         return Heads(link=link)
-    heads = [start]
+    found: list[tuple[str, Node | None]] = [(start, snapshot.node(start))]
     for part in parts[fixed:]:
-        heads = [
-            posixpath.join(head, name)
-            for head in heads
-            for name in snapshot.children(head)
+        found = [
+            (f"{head}/{name}" if head else name, child)
+            for head, node in found
+            if isinstance(node, Directory)
+            for name, child in node.children.items()
             if match_path(part, name)
         ]
-    directories: list[tuple[int, str]] = []
-    files: dict[str, tuple[int, str]] = {}
-    for order, head in enumerate(sorted(heads, key=lambda one: one.split("/"))):
-        node = snapshot.node(head)
+    directories: dict[str, int] = {}
+    nodes: dict[str, Directory] = {}
+    single: dict[str, int] = {}
+    files: dict[str, str] = {}
+    for order, (head, node) in enumerate(sorted(found, key=lambda one: one[0].split("/"))):
         if isinstance(node, Entry) and node.kind == "link":
             return Heads(link=head)
         if isinstance(node, Directory):
-            directories.append((order, head))
+            directories[head] = order
+            nodes[head] = node
         else:
-            files[posixpath.basename(head)] = (order, head)
-    return Heads(tuple(directories), files)
+            single[head] = order
+            files[head.rpartition("/")[2]] = head
+    return Heads(directories, single, files, nodes, len(parts))

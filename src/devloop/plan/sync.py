@@ -187,13 +187,30 @@ def _change(proof: _Proof, context: str, path: ContextPath) -> None:
             step = proof.graph.steps[vertex.step]
             if not entry.taken:
                 raise _BlockedError(f"{path} is part of what {step_name(step)} stands on", step, path)
-            if any(_is_read(proof, context, path, taken) for taken in entry.taken):
+            if vertex.operation.kind == "copy":
+                parts = [one for one in proof.after.parts(vertex) if one.producer == entry.producer]
+                is_read = any(_part_reads(proof, context, path, one) for one in parts)
+            else:
+                is_read = any(_is_read(proof, context, path, taken) for taken in entry.taken)
+            if is_read:
                 _read_by(proof, context, path, vertex)
 
 
 def _is_read(proof: _Proof, context: str, path: ContextPath, taken: Taken) -> bool:
     selection = Selection(taken.sources, taken.excludes, taken.parents, taken.wildcards)
     return any(reads(selection, path, snapshot) for snapshot in proof.snapshots[context])
+
+
+def _part_reads(proof: _Proof, context: str, path: ContextPath, part: Part) -> bool:
+    """Tell whether one source takes a path; where no link is in the way, names alone decide."""
+    taken = Taken((part.source,), part.taken.wildcards, part.taken.excludes, part.taken.parents)
+    layouts = (proof.before, proof.after)
+    if taken.is_filtered or any(one.heads(context, part).link is not None for one in layouts):
+        return _is_read(proof, context, path, taken)
+    if part.is_wildcard:
+        return reads(Selection(taken.sources, wildcards=True), path)
+    source = context_path(part.source)
+    return not source or is_within(path, source) or is_within(source, path)
 
 
 def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex) -> None:
@@ -225,7 +242,7 @@ def _places(proof: _Proof, chain: Chain, context: str, path: ContextPath, vertex
     """Return where a COPY puts a path, before and after; refuse what cannot be followed."""
     found: list[str] = []
     for part in proof.after.parts(vertex):
-        if part.producer != FromContext(context) or not _is_read(proof, context, path, _single(part)):
+        if part.producer != FromContext(context) or not _part_reads(proof, context, path, part):
             continue
         heads = (proof.before.heads(context, part), proof.after.heads(context, part))
         places = [
@@ -241,10 +258,6 @@ def _places(proof: _Proof, chain: Chain, context: str, path: ContextPath, vertex
     return tuple(dict.fromkeys(found))
 
 
-def _single(part: Part) -> Taken:
-    return Taken((part.source,), part.taken.wildcards, part.taken.excludes, part.taken.parents)
-
-
 def _same_source(
     proof: _Proof, context: str, path: ContextPath, part: Part, heads: tuple[Heads, Heads]
 ) -> None:
@@ -258,18 +271,14 @@ def _same_source(
     elif part.is_wildcard:
         is_same = not before.is_empty and not after.is_empty
     else:
-        is_same = before.directories == after.directories and before.files == after.files
+        is_same = before.directories == after.directories and before.single == after.single
         is_same = is_same and not before.is_empty
     if not is_same:
         raise _BlockedError(
             f"{step_name(part.step)} takes {shown}, which came, went or changed its kind", part.step, path
         )
-    for each in heads:
-        for _, head in each.files.values():
-            if head == path and may_unpack(part.step, head):
-                raise _BlockedError(
-                    f"{step_name(part.step)} may unpack {path}; COPY would not", part.step, path
-                )
+    if may_unpack(part.step, path) and any(path in each.single for each in heads):
+        raise _BlockedError(f"{step_name(part.step)} may unpack {path}; COPY would not", part.step, path)
 
 
 def _is_without_effect(part: Part, path: str, heads: tuple[Heads, Heads]) -> bool:
@@ -278,8 +287,7 @@ def _is_without_effect(part: Part, path: str, heads: tuple[Heads, Heads]) -> boo
         return False
     if not part.is_wildcard:
         return bool(heads[0].directories) and is_within(context_path(part.source), path)
-    is_head = any(head == path for each in heads for _, head in each.directories)
-    return is_head or context_path(part.source).startswith(f"{path}/")
+    return any(path in each.directories for each in heads) or context_path(part.source).startswith(f"{path}/")
 
 
 def _through_stages(

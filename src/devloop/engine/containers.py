@@ -26,7 +26,7 @@ from devloop.engine.images import image_facts
 from devloop.engine.logs import LogStream, read_log
 from devloop.engine.runspec import LABEL_NAME, LABEL_PROJECT, choose_ports, create_body, leaves_a_port_open
 from devloop.engine.state import ContainerFacts, parse_container
-from devloop.engine.sync import ContainerFiles
+from devloop.engine.sync import ContainerFiles, Wire
 from devloop.errors import DevloopError
 
 if TYPE_CHECKING:
@@ -188,12 +188,12 @@ class Containers:
     def restart(self, ident: str, grace_seconds: float | None = None) -> float:
         """Restart in place, keeping the container's files; returns the seconds it took to run again."""
         start = time.monotonic()
-        with self._talking():
-            client = self.client
-            if grace_seconds is None:
-                client.restart(ident)
-            else:
-                client.restart(ident, timeout=round(grace_seconds))
+        wire = Wire(self.engine)
+        query = {} if grace_seconds is None else {"t": str(round(grace_seconds))}
+        try:
+            wire.json("POST", f"/containers/{ident}/restart", query=query)
+        finally:
+            wire.close()
         return time.monotonic() - start
 
     def has_shell(self, image: str) -> bool:

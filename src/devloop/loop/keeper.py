@@ -334,9 +334,7 @@ class Keeper:
         if container is None:
             return Synced(ok=False, seconds=0.0, serving=None, error="the container is gone")
         files = self._open_files()
-        fresh = [
-            one.path for one in plan.writes if one.path not in self._added and self._kind_at(one.path) is None
-        ]
+        fresh = self._not_there_yet(files, [one.path for one in plan.writes])
         before, added = self.holds, tuple(sorted(self._added))
         # Until it is known what the container holds, no later session may take it for a known version.
         self.holds = None
@@ -359,6 +357,13 @@ class Keeper:
         if not restart:
             return Synced(ok=True, seconds=synced_seconds, serving=version, how="files")
         return self._restart(version, started, fallback, cancel, self.settings.restart)
+
+    def _not_there_yet(self, files: ContainerFiles, places: Sequence[str]) -> list[str]:
+        """Return which places the container does not have: what a sync puts there is devloop's own."""
+        unknown = [place for place in places if place not in self._kinds and place not in self._added]
+        for place, found in files.stat_all(unknown).items():
+            self._kinds[place] = found.kind if found is not None else None
+        return [place for place in places if place not in self._added and self._kinds.get(place) is None]
 
     def restart(self, version: Version, cancel: Cancel) -> Synced:
         """Restart what serves because the user asks for it: a signal or nothing at all would not be that."""

@@ -33,9 +33,9 @@ class WatchSettings:
     """So many distinct paths are still one save: a file, its backup, a link."""
     burst_quiet_seconds: float = 0.025
     """The least for a burst: git, tar and formatters pause for less than 10 ms between two files."""
-    burst_growth: float = 0.5
-    """Share of a burst's length to wait after it: what took 200 ms is acted on 100 ms after its end."""
-    burst_quiet_max_seconds: float = 0.3
+    burst_growth: float = 0.25
+    """Share of a burst's length to wait after it: what took 200 ms is acted on 50 ms after its end."""
+    burst_quiet_max_seconds: float = 0.2
     """The most for a burst. Longer pauses inside one operation come from git, whose lock is seen."""
     burst_memory_seconds: float = 0.1
     """An event so soon after a batch belongs to the same burst, whose paths and length count on."""

@@ -104,10 +104,11 @@ class FakeLogs:
 
 @dataclass
 class FakeContainers:
-    """Replaces containers at once; `crashes` holds the exit code for each of the next replacements."""
+    """Replaces containers at once; `crashes` and `restart_crashes` hold the exit codes of the next ones."""
 
     engine: FakeEngine
     crashes: list[int | None] = field(default_factory=list)
+    restart_crashes: list[int | None] = field(default_factory=list)
     errors: list[DevloopError] = field(default_factory=list)
     is_gone: bool = False
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -147,6 +148,19 @@ class FakeContainers:
         return FakeLogs()
 
     def close(self) -> None: ...
+
+    def restart(self, ident: str, grace_seconds: float) -> float:
+        self._ask()
+        self.calls.append(("restart", ident))
+        code = self.restart_crashes.pop(0) if self.restart_crashes else None
+        if code is not None:
+            self.engine.stop_all(code)
+        return 0.1
+
+    def wait_healthy(self, ident: str, *, cancel: Cancel, **_: object) -> Health:
+        one = self.engine.containers[ident]
+        how = "exited" if not one.is_running else "canceled" if cancel.is_set() else "running"
+        return Health(ok=how == "running", seconds=0.1, how=how, exit_code=one.exit_code)  # type: ignore[arg-type]  # one of its words
 
     def replace(
         self, old: str | None, spec: RunSpec, *, rollback: bool, cancel: Cancel, **_: object

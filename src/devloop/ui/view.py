@@ -4,6 +4,7 @@
 same things and differ only in what they do with them.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final, Literal, assert_never
 
@@ -580,9 +581,20 @@ def _build_failed(event: BuildFinished, took: str, width: int, marks: Symbols) -
     lines: list[Line] = [((f"{marks.bad} ", "bad"), (f"build failed after {took}", "bad"))]
     if event.failed_text is not None:
         where = "" if event.failed_line is None else f" (line {event.failed_line})"
-        text = shorten(one_line(event.failed_text), max(width - 2 - len(where), 16), ellipsis=marks.ellipsis)
+        named = re.sub(r"^\[[^\]]*\] ", "", event.failed_text)
+        text = shorten(one_line(named), max(width - 2 - len(where), 16), ellipsis=marks.ellipsis)
         lines.append((("  ", ""), (text, "bold"), (where, "dim")))
-    return [*lines, *(((f"  {part}", ""),) for part in _sentences(event.error or ""))]
+    return [*lines, *(((f"  {part}", ""),) for part in _sentences(_brief_error(event.error or "")))]
+
+
+_COMMAND: Final = re.compile(r'process ".*" did not complete successfully: exit code: ', re.DOTALL)
+
+
+def _brief_error(error: str) -> str:
+    """Leave out the command that BuildKit repeats: the step stands above it."""
+    return re.sub(
+        r'process ".*" did not complete successfully: exit code: ', "exit code ", error, flags=re.DOTALL
+    )
 
 
 def _still(before: View) -> list[Line]:

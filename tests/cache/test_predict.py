@@ -171,6 +171,15 @@ def test_the_path_of_a_copy_from_the_own_base_does_not_count() -> None:
     assert engine.predict(text.format("e"), A) == ["yes", "yes"]
 
 
+def test_a_mount_from_the_own_base_is_known_by_the_whole_of_the_base() -> None:
+    """What the base wrote is compared, and the path that is mounted is not."""
+    text = "FROM base AS one\nCOPY a /x\nRUN make\nFROM one\nRUN --mount=from=one,source=/{},target=/m test\n"
+    engine = Engine()
+    engine.build(text.format("d"), A, "RRR")
+    assert engine.predict(text.format("e"), A) == ["yes"] * 3
+    assert engine.predict(text.format("d"), B) == ["no", "no", "maybe"]
+
+
 def test_the_path_of_a_copy_from_another_stage_does() -> None:
     text = "FROM base AS one\nRUN make\nFROM base\nCOPY --from=one /{}/x /z\n"
     engine = Engine()

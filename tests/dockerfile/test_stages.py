@@ -164,6 +164,14 @@ def test_a_copy_from_the_own_base_is_one_input_that_counts_by_definition() -> No
     assert entry.taken[0].sources == ("/d/x",)
 
 
+def test_a_mount_from_the_own_base_makes_one_input_that_is_compared_by_its_whole_content() -> None:
+    graph = resolved("FROM base AS one\nRUN a\nFROM one\nRUN --mount=from=one,source=/d,target=/m true\n")
+    (entry,) = graph.vertices[-1].inputs
+    assert entry.producer == FromVertex(0)
+    assert entry.by_content
+    assert entry.taken[0].sources == ("/",)
+
+
 def test_a_copy_from_the_image_that_the_stage_stands_on_is_one_input_too() -> None:
     graph = resolved("FROM base\nCOPY --from=base /etc/passwd /z\n")
     assert [type(entry.producer) for entry in graph.vertices[-1].inputs] == [FromImage]

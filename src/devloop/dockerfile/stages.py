@@ -133,6 +133,9 @@ class Taken:
         return bool(self.excludes) or self.parents
 
 
+_WHOLE = Taken(("/",))
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input of a vertex. Without `taken` it counts by definition only, as a base does."""
@@ -954,11 +957,10 @@ class _Resolver:
         ]
         if draft.producer is not None:
             own = next((entry for entry in inputs if entry.producer == draft.producer), None)
-            # What is mounted from the base itself is one input with it, and counts by definition only.
-            inputs = [
-                Input(draft.producer, own.taken if own is not None else ()),
-                *(entry for entry in inputs if entry is not own),
-            ]
+            # What is mounted from the base itself is one input with it: the engine compares the whole file
+            # system of the base, and sees neither the path nor that another one is mounted now.
+            base = Input(draft.producer) if own is None else Input(draft.producer, (_WHOLE,), by_content=True)
+            inputs = [base, *(entry for entry in inputs if entry is not own)]
         network = instruction.network or self.options.network or "default"
         security = instruction.security or "sandbox"
         hosts = sorted(host.partition(":")[0].partition("=")[0] for host in self.options.add_hosts)

@@ -376,6 +376,21 @@ def test_a_container_that_somebody_removed_comes_back_with_the_newest_code(
     assert (session.get(), session.get("/other.html")) == ("version 2\n", "other\n")
 
 
+def test_a_save_right_after_somebody_removed_the_container_is_not_lost(
+    watch: Watch, project: Path, container: Callable[[], Container]
+) -> None:
+    session = watch(project)
+    wait_until_watching(session)
+    session.save("index.html", "version 2\n")
+    wait_until_synced(session, "version 2\n")
+    container().remove(force=True)
+    # Nobody has noticed yet, and the proof has to look into the container for these places.
+    (project / "fresh").mkdir()
+    session.save("fresh/page.html", "a page\n")
+    session.wait_for("deployed")
+    assert (session.get(), session.get("/fresh/page.html")) == ("version 2\n", "a page\n")
+
+
 def test_a_container_that_somebody_made_anew_gets_the_newest_code(
     watch: Watch, project: Path, engine: dict[str, str], container: Callable[[], Container]
 ) -> None:
@@ -560,6 +575,25 @@ def test_a_step_that_reads_the_file_leads_to_a_rebuild(watch: Watch, project: Pa
     assert session.wait_for("planned")["plan"]["action"] == "rebuild"
     session.wait_for("deployed")
     assert session.get("/made.html") == "version 2\n"
+
+
+def test_what_reaches_no_file_of_the_image_restarts_nothing(
+    watch: Watch, project: Path, container: Callable[[], Container]
+) -> None:
+    (project / "site").mkdir()
+    (project / "site/page.html").write_text("page 1\n")
+    edit(project / "Dockerfile", "FROM", "FROM scratch AS files\nCOPY . /all\nFROM")
+    edit(project / "Dockerfile", COPY, "COPY start.sh .\nCOPY --from=files /all/site .")
+    (project / "site/index.html").write_text("version 1\n")
+    session = watch(project, "--no-supervisor")
+    wait_until_watching(session)
+    before = container().attrs["State"]["StartedAt"]
+    session.save("readme.md", "to read\n")
+    assert session.wait_for("planned")["plan"]["reason"].endswith("a build would give the same files")
+    assert session.wait_for("deployed")["action"] == "sync"
+    assert container().attrs["State"]["StartedAt"] == before
+    session.save("site/index.html", "version 2\n")
+    wait_until_synced(session, "version 2\n")
 
 
 # Restarts ---------------------------------------------------------------------------------------------------

@@ -747,7 +747,13 @@ class Session:
 
         def prove(found: Mapping[str, Sequence[PathChange]]) -> SyncPlan | Blocked:
             before, after = serving.tree.snapshots, tree.snapshots
-            return prove_sync(model.graph, before, after, found, keeper.surroundings())
+            try:
+                return prove_sync(model.graph, before, after, found, keeper.surroundings())
+            except EngineUnavailable:
+                raise
+            except DevloopError as error:
+                # Somebody may have removed the container a moment ago; a build does not need it.
+                return Blocked(f"the container cannot be looked into: {error.message}")
 
         proof = prove(ruled.rest) if any(ruled.rest.values()) else None
         if not ruled.forced:
@@ -802,6 +808,8 @@ class Session:
     def _reloader_of(keeper: Keeper, proof: SyncPlan | Blocked | None) -> str | None:
         if not isinstance(proof, SyncPlan):
             return None
+        if proof.is_empty:
+            return "nothing"
         written = [one.path for one in proof.writes if one.kind != "directory"]
         return keeper.reloader([*written, *proof.removals])
 

@@ -209,10 +209,7 @@ def _reason(
     if action == "restart":
         return f"{_list(situation.run_changes)}: it is made again from the same image"
     if action in {"sync", "sync+restart"} and isinstance(situation.sync, SyncPlan):
-        how = (
-            f"{situation.reloader} takes it up" if situation.reloader is not None else "the process restarts"
-        )
-        return f"{situation.sync.reason}; {how}"
+        return f"{situation.sync.reason}; {_taken_up(situation, situation.sync)}"
     if earliest is not None:
         place = f"{earliest.instruction} (line {earliest.line})"
         if earliest.cause is not None and earliest.cause.rule == "missing":
@@ -231,6 +228,12 @@ def _reason(
     if situation.baseline is None:
         return "all steps are cached; no build of this target is recorded yet"
     return "all steps are cached: an image that was built before comes back"
+
+
+def _taken_up(situation: Situation, sync: SyncPlan) -> str:
+    if sync.is_empty:
+        return "a build would give the same files"
+    return f"{situation.reloader} takes it up" if situation.reloader is not None else "the process restarts"
 
 
 def _blocked(situation: Situation, running: Sequence[PlannedStep]) -> str:

@@ -2,6 +2,9 @@
 
 Only what reloads on a change of its source stands here. A program that serves files anew for each request
 needs no restart either, but that cannot be read from its command line.
+
+To take a program for a reloader that is none would leave old code running. So its name counts only where a
+command has its program, and not as an argument of something else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +66,9 @@ def reloads_itself(
     """
     words = _words(command)
     for reloader in _with_environment(environment or {}):
-        if not any(_program(word) == reloader.program for word in words):
+        if not any(
+            _program(word) == reloader.program and _is_program(words, at) for at, word in enumerate(words)
+        ):
             continue
         if not all(word in words for word in reloader.words) or any(one in words for one in reloader.without):
             continue
@@ -87,6 +92,28 @@ def _words(command: Sequence[str]) -> list[str]:
     ):
         return [word.strip("'\"") for word in " ".join(command[2:]).split()]
     return list(command)
+
+
+_STARTERS = frozenset(
+    (
+        *("exec", "env", "npx", "bunx", "yarn", "pnpm", "run", "tini", "dumb-init", "-m", "--"),
+        *("python", "python3", "node", "bun", "php", "sh", "bash", "ash", "dash", "ruby"),
+        *("&&", "||", ";", "|", "&", "-c", "-lc"),
+    )
+)
+"""What stands before a program: what starts another one, an interpreter, or the end of another command."""
+
+
+def _is_program(words: Sequence[str], at: int) -> bool:
+    """Tell whether a word is what is run: the first one, or after what starts another program."""
+    before = at - 1
+    while before >= 0 and words[before].startswith("-") and words[before] not in _STARTERS:
+        before -= 1
+    if before < 0:
+        return True
+    word = words[before]
+    # An entry script runs what follows it; `A=b program` sets a variable first.
+    return _program(word) in _STARTERS or word.endswith((".sh", ";", "&&")) or "=" in word
 
 
 def _program(word: str) -> str:

@@ -488,7 +488,9 @@ def _planned(event: Planned, width: int, marks: Symbols, *, has_board: bool = Fa
         lines += [] if has_board else ladder(_first_ladder(plan), width, marks)
     else:
         lines = [*_saved(event, width, marks), *_decision(plan)]
-        lines += ladder([_without_echo(step, plan) for step in plan.runs], width, marks)
+        # A sync runs no step; what a rebuild would have run is a number in the sentence above.
+        runs = [] if plan.action in {"sync", "sync+restart"} else plan.runs
+        lines += ladder([_without_echo(step, plan) for step in runs], width, marks)
     for warned in plan.warnings:
         lines += warning_block(warned, width, marks)
     return lines

@@ -43,9 +43,7 @@ class Engine:
         prediction = predict(graph_of(text), files, self.records, no_cache=no_cache)
         return [answer.result.hit for answer in prediction.answers]
 
-    def build(
-        self, text: str, files: Files, outcome: str, *, forced: bool = False
-    ) -> Mapping[int, Lesson]:
+    def build(self, text: str, files: Files, outcome: str, *, forced: bool = False) -> Mapping[int, Lesson]:
         """Learn from a build; `outcome` has a letter a step: Ran, Cached, Failed, Unseen."""
         words: Mapping[str, Observed] = {"R": "ran", "C": "cached", "F": "failed", "U": "unseen"}
         graph = graph_of(text)

@@ -337,7 +337,7 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
         case PredictionMissed():
             return _missed(event, width, marks)
         case Queued():
-            return [_queued(event)]
+            return [_queued(event, before)]
         case Deployed():
             return _deployed(event, before, marks)
         case DeployFailed():
@@ -617,12 +617,14 @@ def _missed(event: PredictionMissed, width: int, marks: Symbols) -> list[Line]:
     return [*lines, *(((f"    {part}", "dim"),) for part in _sentences(event.explanation))]
 
 
-def _queued(event: Queued) -> Line:
+def _queued(event: Queued, before: View) -> Line:
     said = {
         "build-canceled": "the build is canceled and starts anew",
         "build-continues": "the build goes on",
         "waits": "waits",
     }[event.decision]
+    if before.is_paused and event.decision == "build-canceled":
+        said = "the build is canceled, and starts anew when p is pressed"
     reason = f" ({escape_controls(event.reason)})" if event.reason else ""
     return (("saved ", ""), (some_of(event.saved), "bold"), (f" meanwhile: {said}", ""), (reason, "dim"))
 

@@ -435,6 +435,20 @@ def test_a_directory_to_one_step_and_a_file_to_another_is_left_to_the_builder() 
     assert "is a directory to one step and a file to another" in found.reason
 
 
+def test_a_clash_in_another_stage_fails_the_build_though_nothing_of_it_is_taken() -> None:
+    stage = "FROM scratch AS s\nCOPY src /out\nCOPY static /out\nCOPY app.py /one\n"
+    dockerfile = f"{stage}FROM base\nCOPY --from=s /one /one\n"
+    found = blocked(dockerfile, {"src/img": "two"})
+    assert found.reason == "/out/img is a directory to one step and a file to another"
+    assert plan(dockerfile, {"src/new": "two"}).is_empty
+
+
+def test_what_is_new_in_a_stage_over_an_image_may_clash_with_that() -> None:
+    dockerfile = "FROM base AS s\nCOPY . /out\nFROM base\nCOPY --from=s /out/static /pub\n"
+    assert plan(dockerfile, {"main.go": "two"}).is_empty
+    assert "is new in a stage" in blocked(dockerfile, {"new.go": "two"}).reason
+
+
 def test_users_that_are_copied_may_be_others_than_those_a_name_meant() -> None:
     dockerfile = "FROM base\nCOPY --chown=app src /app\nCOPY static /etc\n"
     assert written(plan(dockerfile, {"src/a.py": "two"})) == ["/app/a.py"]

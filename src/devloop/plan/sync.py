@@ -21,7 +21,7 @@ from typing import Literal
 
 from devloop.context.patterns import has_wildcard
 from devloop.context.selection import Selection, reads
-from devloop.context.snapshot import Snapshot
+from devloop.context.snapshot import Directory, Snapshot
 from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Input, Step, Taken, Vertex
 from devloop.paths import ContextPath, context_path
 from devloop.plan.copies import (
@@ -310,8 +310,25 @@ def _through_stages(
         _nothing_follows(proof, vertex.number, path, inner)
         _nothing_follows(proof, consumer.number, path, proof.chain)
         for place in _places(proof, inner, context, path, vertex):
-            for target in _mapped(proof, inner, consumer, entry, place):
+            _refuse_clash(proof.after.stack(inner, place), place, path, step)
+            targets = _mapped(proof, inner, consumer, entry, place)
+            if not targets and not inner.is_bare and _is_new(proof, context, path):
+                # Nothing of it would be seen in the container, whatever the stage has there already.
+                raise _BlockedError(f"{path} is new in a stage of which {place} is not taken", step, path)
+            for target in targets:
                 proof.places.setdefault(target, (path, taker))
+
+
+def _refuse_clash(stack: Sequence[Laid], place: str, path: str, step: Step) -> None:
+    """Refuse a place that is a directory to one step and something else to another: the build fails."""
+    if len({one.is_directory for one in stack if one.kind != "unclear"}) > 1:
+        raise _BlockedError(f"{place} is a directory to one step and a file to another", step, path)
+
+
+def _is_new(proof: _Proof, context: str, path: str) -> bool:
+    """Tell whether a path was not there, or was a directory and is none now, or the other way round."""
+    old, new = proof.before.node(context, path), proof.after.node(context, path)
+    return new is not None and (old is None or isinstance(old, Directory) != isinstance(new, Directory))
 
 
 def _consumers(proof: _Proof, vertex: int) -> list[tuple[Vertex, Input, Chain]]:
@@ -416,8 +433,7 @@ def _topmost(proof: _Proof, layout: Layout, place: str, path: str, step: Step) -
     top = named[0] if named else stack[0]
     if top.kind == "unclear":
         raise _BlockedError(top.reason, _step(proof, top), path)
-    if any(one.kind != "unclear" and one.is_directory != top.is_directory for one in stack):
-        raise _BlockedError(f"{place} is a directory to one step and a file to another", step, path)
+    _refuse_clash(stack, place, path, step)
     return top
 
 

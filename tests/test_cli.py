@@ -312,3 +312,17 @@ def test_a_flag_wins_over_the_configuration_file(project: Path, capsys: Streams)
 def test_the_schema_of_the_configuration_is_printed(capsys: Streams) -> None:
     assert run(["config", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "devloop.toml"
+
+
+def test_a_dockerfile_can_come_through_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    done = subprocess.run(
+        [sys.executable, "-m", "devloop", "plan", "--file", "-", "a.txt", "--json"],
+        cwd=tmp_path,
+        input=b"FROM scratch\nCOPY a.txt /\n",
+        capture_output=True,
+        check=False,
+        env={**os.environ, "DEVLOOP_STATE_DIR": str(tmp_path / "state")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["targets"][0]["earliest"] == {"line": 2, "instruction": "COPY"}

@@ -5,6 +5,7 @@ instant.
 """
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -50,7 +51,10 @@ FolderArgument = Annotated[
 ]
 ProjectOption = Annotated[str, typer.Option("--project", "-C", help="The project's folder, if not this one.")]
 FileOption = Annotated[
-    str | None, typer.Option("--file", "-f", help="The Dockerfile, if not PATH/Dockerfile.")
+    str | None,
+    typer.Option(
+        "--file", "-f", help="The Dockerfile, if not PATH/Dockerfile; - reads it from standard input."
+    ),
 ]
 ContextOption = Annotated[str | None, typer.Option("--context", help="The build context, if not PATH.")]
 TargetOption = Annotated[
@@ -67,6 +71,17 @@ BuildContextOption = Annotated[
 PlatformOption = Annotated[str | None, typer.Option("--platform", help="Build for os/arch[/variant].")]
 NetworkOption = Annotated[
     str | None, typer.Option("--network", help="Network of RUN steps: default, none or host.")
+]
+AddHostOption = Annotated[
+    list[str] | None,
+    typer.Option("--add-host", metavar="NAME:ADDRESS", help="A host for RUN steps; repeatable."),
+]
+SecretOption = Annotated[
+    list[str] | None,
+    typer.Option("--secret", metavar="id=NAME,...", help="A secret of the build; repeatable."),
+]
+SshOption = Annotated[
+    list[str] | None, typer.Option("--ssh", metavar="NAME", help="An ssh agent of the build; repeatable.")
 ]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Build without the cache.")]
 OutputOption = Annotated[
@@ -127,6 +142,8 @@ def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings,
     from devloop.project.discover import locate
 
     folder = path if path.is_dir() else path.parent
+    if flags.get("file") == "-":
+        flags = {**flags, "file": _standard_input(str(folder.resolve()))}
     config: Path | None = None
     settings = Settings(**{key: value for key, value in flags.items() if value is not None})
     own, shared = folder / "devloop.toml", folder / "pyproject.toml"
@@ -139,13 +156,36 @@ def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings,
     return locate(path, settings), settings, config
 
 
+@functools.cache
+def _standard_input(folder: str) -> str:
+    """Keep a Dockerfile that comes through standard input where the builder can read it; return its path.
+
+    It lies outside of the context, as with docker, and always at one place for a folder: so its records are
+    found again.
+    """
+    import hashlib
+
+    from devloop.state.database import state_directory
+
+    name = hashlib.blake2b(folder.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    kept = state_directory() / "standard-input" / name / "Dockerfile"
+    kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept.write_bytes(sys.stdin.buffer.read())
+    kept.chmod(0o600)
+    return str(kept)
+
+
 # Commands ---------------------------------------------------------------------------------------------------
 
 
 @app.command(
     short_help="Build, run, and update the container on every save.",
     help="Build, run and watch: bring the container up to date on every save.",
-    epilog="Settings can stand in devloop.toml under the same names; see `devloop config`.",
+    epilog=(
+        "Keys at a terminal: r rebuilds, s restarts, p pauses, w says why, l hides the application's log, q"
+        " quits as Ctrl-C does but with exit status 0, ? explains them. Settings can stand in devloop.toml"
+        " under the same names; see `devloop config`."
+    ),
 )
 def watch(  # noqa: PLR0917 - typer calls it by name
     path: FolderArgument = ".",
@@ -156,6 +196,9 @@ def watch(  # noqa: PLR0917 - typer calls it by name
     build_context: BuildContextOption = None,
     platform: PlatformOption = None,
     network: NetworkOption = None,
+    add_host: AddHostOption = None,
+    secret: SecretOption = None,
+    ssh: SshOption = None,
     name: NameOption = None,
     publish: PublishOption = None,
     env: EnvOption = None,
@@ -192,6 +235,9 @@ def watch(  # noqa: PLR0917 - typer calls it by name
         build_context=build_context,
         platform=platform,
         network=network,
+        add_host=add_host,
+        secret=secret,
+        ssh=ssh,
         name=name,
         publish=publish,
         env=env,
@@ -221,6 +267,9 @@ def build(  # noqa: PLR0917 - typer calls it by name
     build_context: BuildContextOption = None,
     platform: PlatformOption = None,
     network: NetworkOption = None,
+    add_host: AddHostOption = None,
+    secret: SecretOption = None,
+    ssh: SshOption = None,
     name: NameOption = None,
     no_cache: NoCacheOption = False,
     output: OutputOption = None,
@@ -233,6 +282,9 @@ def build(  # noqa: PLR0917 - typer calls it by name
         build_context=build_context,
         platform=platform,
         network=network,
+        add_host=add_host,
+        secret=secret,
+        ssh=ssh,
         name=name,
         no_cache=no_cache,
         output=output,
@@ -297,6 +349,9 @@ def plan(  # noqa: PLR0917 - typer calls it by name
     build_context: BuildContextOption = None,
     platform: PlatformOption = None,
     network: NetworkOption = None,
+    add_host: AddHostOption = None,
+    secret: SecretOption = None,
+    ssh: SshOption = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="REV", help="What has changed since a git revision.")
     ] = None,
@@ -313,6 +368,9 @@ def plan(  # noqa: PLR0917 - typer calls it by name
         build_context=build_context,
         platform=platform,
         network=network,
+        add_host=add_host,
+        secret=secret,
+        ssh=ssh,
     )
     from devloop.planning import plan_dockerfile, plan_edits, plan_revision, plan_work_tree
 

@@ -42,7 +42,7 @@ PURE = (
     *("context.patterns", "context.snapshot", "context.selection"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
     *("loop.state", "loop.events"),
-    *("ui.plantext", "ui.reviewtext", "ui.text", "ui.view"),
+    *("ui.board", "ui.plantext", "ui.reviewtext", "ui.text", "ui.view"),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
 )

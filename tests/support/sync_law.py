@@ -702,16 +702,15 @@ class _Run:
             if isinstance(proof, Blocked):
                 self.report.outcomes.append("blocked")
                 self.report.reasons.append(proof.reason)
-                if at == len(self.case.rounds) - 1:
-                    break
-                tag, error = self._fresh_image(nodes)
-                if error is not None:
-                    break
-                self._renew(tag)
+            elif self._check(at, proof, model, nodes):
                 continue
-            self._check(at, proof, model, nodes)
-            if self.report.findings:
+            # What was not synced is built, as the session would.
+            if self.report.findings or at == len(self.case.rounds) - 1:
                 break
+            tag, error = self._fresh_image(nodes)
+            if error is not None:
+                break
+            self._renew(tag)
         return self.report
 
     def _surroundings(self) -> Surroundings:
@@ -720,7 +719,8 @@ class _Run:
             replace(found, layers_with=lambda _place: None, layer_count=None) if self.case.is_blind else found
         )
 
-    def _check(self, at: int, proof: SyncPlan, model: Model, nodes: Mapping[str, Node]) -> None:
+    def _check(self, at: int, proof: SyncPlan, model: Model, nodes: Mapping[str, Node]) -> bool:
+        """Sync and compare; returns whether the container may go on as it is."""
         say = self.report.findings.append
         roots = {name: context.root for name, context in model.contexts.items()}
         files = ContainerFiles(self.laboratory.containers, self.ident, reach=not self.case.is_blind)
@@ -739,12 +739,12 @@ class _Run:
             self.report.reasons.append(f"refused: {outcome.error}")
             if not (self.case.is_blind and self.is_scratch):
                 say(f"round {at}: the proof holds and the engine refuses: {outcome.error}")
-            return
+            return False
         self.report.outcomes.append("synced" if proof.writes or proof.removals else "nothing")
         tag, error = self._fresh_image(nodes)
         if error is not None:
             say(f"round {at}: synced, and a build fails: {error}")
-            return
+            return False
         ident = self.laboratory.start(tag, is_scratch=self.is_scratch, is_started=False)
         try:
             differences = compare(self.laboratory.files(self.ident), self.laboratory.files(ident))
@@ -752,6 +752,7 @@ class _Run:
             self.laboratory.remove(ident)
         for difference in differences[:5]:
             say(f"round {at}: {difference}")
+        return not differences
 
 
 def compare(synced: Mapping[str, tuple[Any, ...]], built: Mapping[str, tuple[Any, ...]]) -> list[str]:

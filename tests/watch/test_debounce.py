@@ -117,7 +117,7 @@ def test_500_files_in_60_ms_are_one_batch_within_150_ms() -> None:
 
 def test_a_longer_burst_is_given_longer_pauses() -> None:
     steps: list[tuple[float, str, State]] = [(n * 0.004, f"a{n}", "settled") for n in range(100)]
-    pause = steps[-1][0] + 0.15
+    pause = steps[-1][0] + 0.08
     steps += [(pause + n * 0.004, f"b{n}", "settled") for n in range(5)]
     batches, _ = play(steps)
     assert [len(batch.paths) for batch in batches] == [105]

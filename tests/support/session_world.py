@@ -17,6 +17,7 @@ from devloop.engine.containers import Replacement
 from devloop.engine.health import Health
 from devloop.engine.state import Binding, ContainerFacts
 from devloop.loop import driver, events
+from devloop.loop.messages import Parts
 from devloop.project.discover import locate
 from devloop.project.memory import Memory
 from devloop.project.workspace import Workspace
@@ -260,7 +261,7 @@ class World:
             config=None,
             once=once,
             started=time.monotonic(),
-            parts=driver.Parts(
+            parts=Parts(
                 builder=lambda _environ: fakes[0],
                 containers=lambda _environ: fakes[1],
                 feed=self._feed,

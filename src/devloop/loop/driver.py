@@ -10,20 +10,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from devloop import __version__
 from devloop.cache.baseline import Baseline, base_images
 from devloop.cost.history import BuildRecord, SyncRecord
-from devloop.dockerfile.stages import MAIN_CONTEXT, ImageConfig, Platform
-from devloop.engine import base as engine_events
+from devloop.dockerfile.stages import ImageConfig, Platform
 from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
-from devloop.engine.buildx import Buildx
-from devloop.engine.compose import find_compose_file, mentions_watch_rules, read_services
-from devloop.engine.containers import Containers, Replacement
 from devloop.engine.images import image_config, image_facts
 from devloop.engine.runspec import RunSpec
 from devloop.errors import DevloopError
@@ -35,173 +31,40 @@ from devloop.loop.flight import Flight
 from devloop.loop.keeper import Keeper, Synced, container_urls, crash_words, run_version
 from devloop.loop.lessons import Teacher
 from devloop.loop.lock import SessionLock
-from devloop.loop.scope import WatchScope
-from devloop.plan.model import Action, PathChange
-from devloop.plan.rules import (
-    NeverRule,
-    SyncRule,
-    compose_rules,
-    contradictions,
-    forced_plan,
-    joined,
-    sort_changes,
+from devloop.loop.messages import (
+    BatchCame,
+    BuildDone,
+    BuildMoved,
+    ComposeRules,
+    DeployDone,
+    Display,
+    Haste,
+    KeyPressed,
+    Message,
+    Noticed,
+    Parts,
+    QuitAsked,
+    Reached,
+    RestartDone,
+    SyncDone,
+    ThreadCrashed,
 )
-from devloop.plan.sync import Blocked, SyncPlan, prove_sync
+from devloop.loop.proving import Prover
+from devloop.loop.watching import Watching, config_files
+from devloop.plan.model import Action, PathChange
+from devloop.plan.sync import SyncPlan
 from devloop.project.discover import Location, shown
 from devloop.project.memory import Memory
-from devloop.project.planner import Answered
 from devloop.project.reading import Model, ReadingProblem, Tree, changes_between
 from devloop.project.settings import Settings
 from devloop.project.workspace import Given, Reload, Switches, Workspace
-from devloop.watch.debounce import Batch, WatchSettings
-from devloop.watch.events import LimitReached, Polled
-from devloop.watch.feed import BatchFeed
+from devloop.watch.debounce import WatchSettings
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _ENGINE_RETRY_SECONDS = 2.0
 _CONTAINER_CHECK_SECONDS = 0.5
 _IDLE_SECONDS = 0.25
 """How long the session sleeps at most before it looks around."""
-_BACKGROUND_END_SECONDS = 5.0
-"""How long a canceled background build may take to end before another build starts beside it."""
-
-
-class Display(Protocol):
-    """Shows events; any thread may call it."""
-
-    def show(self, event: events.Event) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    context: str
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """Something that the builder reports while it runs."""
-
-    flight: Flight
-    event: engine_events.BuildEvent
-
-
-@dataclass(frozen=True, slots=True)
-class _Built:
-    flight: Flight
-    outcome: BuildOutcome
-
-
-@dataclass(frozen=True, slots=True)
-class _Replaced:
-    version: machine.Version
-    replacement: Replacement | None
-    error: DevloopError | None
-
-
-@dataclass(frozen=True, slots=True)
-class _SyncDone:
-    version: machine.Version
-    synced: Synced
-    error: DevloopError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Restarted:
-    version: machine.Version
-    done: Synced
-    error: DevloopError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Quit:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Notice:
-    text: str
-    is_error: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _ComposeRules:
-    """What the compose file wants to be synced, and never."""
-
-    file: str
-    service: str
-    sync: tuple[SyncRule, ...]
-    never: tuple[NeverRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Crashed:
-    """A thread ended with an error that nobody expected."""
-
-    error: Exception
-
-
-_Message = (
-    _Batch
-    | _Progress
-    | _Built
-    | _Replaced
-    | _SyncDone
-    | _Restarted
-    | _Key
-    | _Quit
-    | _Notice
-    | _ComposeRules
-    | _Crashed
-)
-
-
-def _in_a_thread(name: str, work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name=name, daemon=True).start()
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a session works with: builder, containers and watcher, and how slow work is sent away."""
-
-    builder: Callable[[Mapping[str, str]], Buildx] = Buildx
-    containers: Callable[[Mapping[str, str]], Containers] = Containers.connect
-    feed: Callable[..., BatchFeed] = BatchFeed
-    spawn: Callable[[str, Callable[[], None]], None] = _in_a_thread
-
-
-class Haste:
-    """A wait that ends with the session, or when the tree wants something else than what is waited for."""
-
-    def __init__(self, leaving: threading.Event) -> None:
-        self._leaving = leaving
-        self._own = threading.Event()
-
-    def set(self) -> None:
-        """End this wait."""
-        self._own.set()
-
-    def is_set(self) -> bool:
-        """Tell whether to wait no longer."""
-        return self._own.is_set() or self._leaving.is_set()
-
-
-@dataclass(frozen=True, slots=True)
-class _Reached:
-    """A reading of the tree that can be built, with how to run its image."""
-
-    model: Model
-    tree: Tree
-    answered: Answered
-    version: machine.Version
-    spec: RunSpec
-    sync: SyncPlan | Blocked | None
-    reloader: str | None
 
 
 class Session:
@@ -226,22 +89,22 @@ class Session:
         self._config = config
         self._once = once
         self._started = started
-        self._watch = watch or watch_settings(workspace.settings)
+        numbers = watch or watch_settings(workspace.settings)
         self._parts = parts or Parts()
-        self._queue: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._watching = Watching(self._parts.feed, numbers, self._queue.put)
         self._state = machine.LoopState(runs_container=workspace.settings.run, once=once)
         self._buildx = self._parts.builder(workspace.environ)
         self._teacher = Teacher(workspace)
+        self._prover = Prover(workspace, lambda text, hint: self._note(text, hint, kind="config"))
         self._facts: BuilderFacts | None = None
         self._keeper: Keeper | None = None
-        self._feeds: dict[str, BatchFeed] = {}
-        self._scopes: dict[str, WatchScope] = {}
         self._model: Model | None = None
         self._tree: Tree | None = None
-        self._reached: _Reached | None = None
-        self._serving: _Reached | None = None
-        self._syncing: _Reached | None = None
-        self._built: dict[str, _Reached] = {}
+        self._reached: Reached | None = None
+        self._serving: Reached | None = None
+        self._syncing: Reached | None = None
+        self._built: dict[str, Reached] = {}
         self._images: dict[str, str] = {}
         self._built_tree: Tree | None = None
         self._baseline: Baseline | None = None
@@ -254,9 +117,6 @@ class Session:
         self._has_read = False
         self._quiet_since = time.monotonic()
         self._must_reread = False
-        self._contradicted: set[SyncRule] = set()
-        self._compose_sync: tuple[SyncRule, ...] = ()
-        self._compose_never: tuple[NeverRule, ...] = ()
         self._is_quitting = False
         self._is_left = False
         self._must_read_all = False
@@ -315,11 +175,11 @@ class Session:
         if self._is_quitting:
             raise KeyboardInterrupt
         self._is_quitting = True
-        self._queue.put(_Quit())
+        self._queue.put(QuitAsked())
 
     def press(self, key: str) -> None:
         """Take a key of the terminal; any thread may call it, and a key without a meaning does nothing."""
-        self._queue.put(_Key(key))
+        self._queue.put(KeyPressed(key))
 
     def _open(self) -> None:
         self._connect()
@@ -345,7 +205,7 @@ class Session:
         else:
             self._watch_files(model)
             self._recover()
-            self._read_compose()
+            self._ask_compose()
             self._read_everything(model, saved=())
         self._show_memory_problem()
 
@@ -356,29 +216,29 @@ class Session:
             self._look_around()
             return
         match message:
-            case _Batch():
+            case BatchCame():
                 self._on_batch(message)
-            case _Progress():
+            case BuildMoved():
                 self._on_progress(message)
-            case _Built():
+            case BuildDone():
                 self._on_built(message)
-            case _Replaced():
+            case DeployDone():
                 self._on_replaced(message)
-            case _SyncDone():
+            case SyncDone():
                 self._on_synced(message)
-            case _Restarted():
+            case RestartDone():
                 self._on_restarted(message)
-            case _Key(key=key):
+            case KeyPressed(key=key):
                 self._on_key(key)
-            case _Quit():
+            case QuitAsked():
                 # A container that is waited for until it serves must not hold up the end.
                 self._leaving.set()
                 self._advance(machine.Quit())
-            case _Notice(text=text, is_error=is_error):
+            case Noticed(text=text, is_error=is_error):
                 self._show(events.Problem("watch", text, severity="error" if is_error else "note"))
-            case _ComposeRules():
-                self._on_compose(message)
-            case _Crashed(error=error):
+            case ComposeRules():
+                self._prover.follow_compose(message)
+            case ThreadCrashed(error=error):
                 raise error
             case _:
                 assert_never(message)
@@ -388,7 +248,7 @@ class Session:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - it is raised again in the main thread
-                self._queue.put(_Crashed(error))
+                self._queue.put(ThreadCrashed(error))
 
         self._parts.spawn(name, guarded)
 
@@ -512,56 +372,33 @@ class Session:
 
     def _watch_files(self, model: Model | None) -> None:
         """Watch every context of the model, and the files beside it that decide what is built."""
-        location = self.location
-        extra = [location.dockerfile, *location.ignore_candidates()]
-        extra += [location.folder / "devloop.toml", location.folder / "pyproject.toml"]
-        extra += [location.folder / one for one in self.settings.env_file]
-        roots = {MAIN_CONTEXT: location.context}
-        if model is not None:
-            roots.update({name: context.root for name, context in model.contexts.items()})
-        for name, root in roots.items():
-            context = model.contexts.get(name) if model is not None else None
-            scope = WatchScope.of(context)
-            self._scopes[name] = scope
-            own_extra = extra if name == MAIN_CONTEXT else []
-            feed = self._feeds.get(name)
-            if feed is not None:
-                feed.update(
-                    keep_directory=scope.keep_directory, keep_file=scope.keep_file, extra_files=own_extra
-                )
-                continue
-            feed = self._parts.feed(
-                root,
-                self._batch_receiver(name),
-                on_notice=self._on_watch_notice,
-                keep_directory=scope.keep_directory,
-                keep_file=scope.keep_file,
-                extra_files=own_extra,
-                settings=self._watch,
-                poll=True if self.settings.poll else None,
-            )
-            feed.start()
-            self._feeds[name] = feed
-        for name in set(self._feeds) - set(roots):
-            self._feeds.pop(name).stop()
+        self._watching.follow(self.location, self.settings, model)
 
-    def _batch_receiver(self, name: str) -> Callable[[Batch], None]:
-        return lambda batch: self._queue.put(_Batch(name, batch))
+    def _ask_compose(self) -> None:
+        read = self._prover.compose_reader()
+        if read is None:
+            return
 
-    def _on_watch_notice(self, notice: Polled | LimitReached) -> None:
-        self._queue.put(_Notice(str(notice), is_error=isinstance(notice, LimitReached)))
+        def work() -> None:
+            found = read()
+            if found is not None:
+                self._queue.put(found)
 
-    def _on_batch(self, message: _Batch) -> None:
+        self._spawn("devloop-compose", work)
+
+    def _on_batch(self, message: BatchCame) -> None:
         batch = message.batch
         self._batch_at = batch.first_event
         self._quiet_since = time.monotonic()
-        saved = tuple(sorted(self._shown_path(message.context, path) for path in batch.paths))
-        absolute = {self._absolute(message.context, path) for path in batch.paths}
-        config = absolute & self._config_files()
+        saved = tuple(
+            sorted(self._watching.shown(message.context, path, self.location.folder) for path in batch.paths)
+        )
+        absolute = {self._watching.absolute(message.context, path) for path in batch.paths}
+        config = absolute & config_files(self.location)
         if config and self._load_settings():
             self._read_project(saved)
             return
-        if config and not batch.rescan and not self._holds_more_than(config, message):
+        if config and not batch.rescan and not self._watching.holds_more_than(config, message):
             return
         special = {self.location.dockerfile, *self.location.ignore_candidates()}
         special |= {self.location.folder / one for one in self.settings.env_file}
@@ -575,30 +412,6 @@ class Session:
             return
         dirty = [path for path in (*batch.paths, *batch.temporary) if not path.startswith("/")]
         self._reach(model, self.workspace.tree_again(model, tree, {message.context: dirty}), saved)
-
-    def _holds_more_than(self, config: set[Path], message: _Batch) -> bool:
-        """Tell whether a batch has paths besides the configuration; a pyproject.toml may be both."""
-        scope = self._scopes[message.context]
-        return any(
-            self._absolute(message.context, path) not in config
-            or (not path.startswith("/") and scope.keep_file(path))
-            for path in message.batch.paths
-        )
-
-    def _absolute(self, context: str, path: str) -> Path:
-        if path.startswith("/"):
-            return Path(path)
-        root = self.location.context
-        if self._model is not None and context in self._model.contexts:
-            root = self._model.contexts[context].root
-        return root / path
-
-    def _shown_path(self, context: str, path: str) -> str:
-        return shown(self._absolute(context, path), self.location.folder) if path else "."
-
-    def _config_files(self) -> set[Path]:
-        folder = self.location.folder
-        return {folder / "devloop.toml", folder / "pyproject.toml"}
 
     def _load_settings(self) -> bool:
         """Read the configuration again; False where it did not change or cannot be used."""
@@ -636,8 +449,7 @@ class Session:
         first, self._has_read = not self._has_read, True
         if first:
             files = sum(len(snapshot) for snapshot in tree.snapshots.values())
-            directories = sum(feed.watcher.watched + feed.watcher.polled for feed in self._feeds.values())
-            is_polling = any(feed.watcher.polled for feed in self._feeds.values())
+            directories, is_polling = self._watching.counts()
             self._show(events.Watching(files, directories, is_polling, time.monotonic() - self._started))
         self._reach(model, tree, saved, first=first)
 
@@ -674,7 +486,7 @@ class Session:
         keeper = self._keeper
         try:
             spec = keeper.spec() if keeper is not None else RunSpec(image="", name="")
-            sync, reloader = self._prove(model, tree)
+            sync, reloader = self._prover.prove(self._serving, self._keeper, model, tree)
         except EngineUnavailable as error:
             self._lost_engine(error)
             return
@@ -714,7 +526,7 @@ class Session:
         if self._state.phase == "idle" or version != self._state.wanted:
             # A save that changes nothing must not make the wait for an earlier one look shorter.
             self._saved_at = self._batch_at
-        self._reached = _Reached(model, tree, answered, version, spec, sync, reloader)
+        self._reached = Reached(model, tree, answered, version, spec, sync, reloader)
         if is_save:
             self._explained = events.Explained(answered.plan, is_built=False)
             self._show(events.Planned(answered.plan, saved, first=first))
@@ -727,99 +539,6 @@ class Session:
                 is_save=is_save,
             )
         )
-
-    def _prove(self, model: Model, tree: Tree) -> tuple[SyncPlan | Blocked | None, str | None]:
-        """Prove a sync from what serves to the tree; None where it does not come into question.
-
-        Rules of the user's own go before the proof. The second value names what makes a restart needless.
-        """
-        serving, keeper, settings = self._serving, self._keeper, self.settings
-        if not settings.live_sync or serving is None or keeper is None:
-            return None, None
-        if serving.model.graph != model.graph or serving.tree.snapshots.keys() != tree.snapshots.keys():
-            return None, None
-        changes = changes_between(serving.tree, tree)
-        if not any(changes.values()):
-            return None, None
-        ruled = sort_changes(changes, self._sync_rules(), self._never_rules(), MAIN_CONTEXT)
-        if ruled.never is not None:
-            return Blocked(f"your rule never syncs {ruled.never}", path=ruled.never), None
-
-        def prove(found: Mapping[str, Sequence[PathChange]]) -> SyncPlan | Blocked:
-            before, after = serving.tree.snapshots, tree.snapshots
-            try:
-                return prove_sync(model.graph, before, after, found, keeper.surroundings())
-            except EngineUnavailable:
-                raise
-            except DevloopError as error:
-                # Somebody may have removed the container a moment ago; a build does not need it.
-                return Blocked(f"the container cannot be looked into: {error.message}")
-
-        proof = prove(ruled.rest) if any(ruled.rest.values()) else None
-        if not ruled.forced:
-            return proof, self._reloader_of(keeper, proof)
-        for rule, sentence in contradictions(ruled, lambda change: prove({MAIN_CONTEXT: [change]})):
-            if rule not in self._contradicted:
-                self._contradicted.add(rule)
-                self._note(sentence, f"check the rule [[sync]] path = {rule.path!r}", kind="config")
-        forced = forced_plan(ruled, tree.snapshots, MAIN_CONTEXT)
-        restarts = {rule.restart for rule, _ in ruled.forced}
-        plan = joined(forced, proof)
-        if True in restarts:
-            return plan, None
-        if restarts == {False} and proof is None:
-            return plan, "your rule"
-        return plan, self._reloader_of(keeper, plan)
-
-    def _sync_rules(self) -> tuple[SyncRule, ...]:
-        """Return the user's own rules, and behind them those of the compose file."""
-        return (*self.settings.sync, *self._compose_sync)
-
-    def _never_rules(self) -> tuple[NeverRule, ...]:
-        return (*self.settings.never, *self._compose_never)
-
-    def _read_compose(self) -> None:
-        """Ask compose in the background for rules about this very build; most projects have none."""
-        file = find_compose_file(self.location.folder)
-        if file is None or not self.settings.live_sync or not mentions_watch_rules(file):
-            return
-
-        def work() -> None:
-            services = read_services(file, self.workspace.environ)
-            found = compose_rules(
-                services or {},
-                context=str(self.location.context),
-                dockerfile=str(self.location.dockerfile),
-                target=self.settings.target,
-            )
-            if found is not None:
-                self._queue.put(_ComposeRules(file.name, *found))
-
-        self._spawn("devloop-compose", work)
-
-    def _on_compose(self, message: "_ComposeRules") -> None:
-        self._compose_sync, self._compose_never = message.sync, message.never
-        count = len(message.sync) + len(message.never)
-        if count:
-            rules = f"{count} rule{'s' if count != 1 else ''}"
-            self._note(f"{rules} of {message.file} (service {message.service}) are followed", kind="config")
-
-    @staticmethod
-    def _reloader_of(keeper: Keeper, proof: SyncPlan | Blocked | None) -> str | None:
-        if not isinstance(proof, SyncPlan):
-            return None
-        if proof.is_empty:
-            return "nothing"
-        written = [one.path for one in proof.writes if one.kind != "directory"]
-        return keeper.reloader([*written, *proof.removals])
-
-    def _commands(self, tree: Tree) -> tuple[tuple[str, ...], ...]:
-        """Return what the rules want to be run in the container after a sync to this tree."""
-        if self._serving is None or self._serving.tree.snapshots.keys() != tree.snapshots.keys():
-            return ()
-        changes = changes_between(self._serving.tree, tree)
-        ruled = sort_changes(changes, self._sync_rules(), (), MAIN_CONTEXT)
-        return tuple(dict.fromkeys(tuple(rule.exec) for rule, _ in ruled.forced if rule.exec))
 
     def _changes(self, tree: Tree) -> Mapping[str, Sequence[PathChange]]:
         """Return what differs from what serves, else from the last build, here or as recorded."""
@@ -887,7 +606,7 @@ class Session:
             return ()
         return tuple(change.path for found in changes_between(before, tree).values() for change in found)
 
-    def _wanted(self, version: machine.Version) -> _Reached:
+    def _wanted(self, version: machine.Version) -> Reached:
         if self._reached is None or self._reached.version != version:
             raise RuntimeError("something was decided for a tree that was not read")
         return self._reached
@@ -908,7 +627,7 @@ class Session:
         )
         self._send_build(self._background, reached)
 
-    def _send_build(self, flight: Flight, reached: _Reached) -> None:
+    def _send_build(self, flight: Flight, reached: Reached) -> None:
         request = build_request(self.location, self.settings)
         self._built.setdefault(flight.version.image, reached)
 
@@ -916,18 +635,18 @@ class Session:
             try:
                 outcome = self._buildx.build(
                     request,
-                    on_event=lambda event: self._queue.put(_Progress(flight, event)),
+                    on_event=lambda event: self._queue.put(BuildMoved(flight, event)),
                     cancel=flight.cancel,
                 )
             except DevloopError as error:
                 outcome = BuildOutcome(
                     "failed", 0.0, error=error.message, error_kind="engine", hint=error.hint
                 )
-            self._queue.put(_Built(flight, outcome))
+            self._queue.put(BuildDone(flight, outcome))
 
         self._spawn("devloop-build", work)
 
-    def _on_progress(self, message: _Progress) -> None:
+    def _on_progress(self, message: BuildMoved) -> None:
         flight = message.flight
         told = flight.tell(message.event)
         if flight is not self._flight:
@@ -943,7 +662,7 @@ class Session:
             is_needed = reached is not None and flight.serves(reached.model, reached.tree)
             self._advance(machine.StepsMoved(is_needed=is_needed))
 
-    def _on_built(self, message: _Built) -> None:
+    def _on_built(self, message: BuildDone) -> None:
         flight, outcome = message.flight, message.outcome
         seen = match_outcome(flight.model.graph, outcome)
         if flight is self._background:
@@ -1006,9 +725,9 @@ class Session:
             try:
                 replacement = keeper.replace(version, spec, hurry)
             except DevloopError as error:
-                self._queue.put(_Replaced(version, None, error))
+                self._queue.put(DeployDone(version, None, error))
             else:
-                self._queue.put(_Replaced(version, replacement, None))
+                self._queue.put(DeployDone(version, replacement, None))
 
         self._spawn("devloop-deploy", work)
 
@@ -1016,7 +735,7 @@ class Session:
         """Name the very image of a version: the tag may have moved on, or belong to a folder of that name."""
         return replace(spec, image=self._images.get(version.image, spec.image))
 
-    def _on_replaced(self, message: _Replaced) -> None:
+    def _on_replaced(self, message: DeployDone) -> None:
         before, keeper = self._state.serving, self._keeper
         reached, self._syncing = self._syncing, None
         if message.replacement is None or keeper is None:
@@ -1105,7 +824,7 @@ class Session:
         self._counted_from = self._saved_at
         roots = {name: context.root for name, context in reached.model.contexts.items()}
         fallback = self._fallback()
-        commands = self._commands(reached.tree)
+        commands = self._prover.commands(self._serving, reached.tree)
         self._hurry = Haste(self._leaving)
         hurry = self._hurry
 
@@ -1120,9 +839,9 @@ class Session:
                     cancel=hurry,
                 )
             except DevloopError as error:
-                self._queue.put(_SyncDone(version, Synced(ok=False, seconds=0.0, serving=None), error))
+                self._queue.put(SyncDone(version, Synced(ok=False, seconds=0.0, serving=None), error))
                 return
-            self._queue.put(_SyncDone(version, synced))
+            self._queue.put(SyncDone(version, synced))
             if synced.ok:
                 self._run_commands(keeper, commands)
 
@@ -1138,13 +857,13 @@ class Session:
                 code, output = keeper.containers.execute(container.id, command)
             except DevloopError as error:
                 self._queue.put(
-                    _Notice(f"{' '.join(command)} could not be run: {error.message}", is_error=True)
+                    Noticed(f"{' '.join(command)} could not be run: {error.message}", is_error=True)
                 )
                 continue
             if code:
                 last = output.strip().splitlines()[-1:] or [""]
                 text = f"{' '.join(command)} ended with exit code {code}: {last[0]}"
-                self._queue.put(_Notice(text, is_error=True))
+                self._queue.put(Noticed(text, is_error=True))
 
     def _fallback(self) -> tuple[machine.Version, RunSpec] | None:
         """Return the last good image, to go back to when a synced version dies at once."""
@@ -1158,7 +877,7 @@ class Session:
     def _reached_image(self) -> str | None:
         return self._reached.version.image if self._reached is not None else None
 
-    def _on_synced(self, message: _SyncDone) -> None:
+    def _on_synced(self, message: SyncDone) -> None:
         reached, self._syncing = self._syncing, None
         synced = message.synced
         if message.error is not None:
@@ -1291,13 +1010,13 @@ class Session:
             try:
                 done = keeper.restart(version, self._leaving)
             except DevloopError as error:
-                self._queue.put(_Restarted(version, Synced(ok=False, seconds=0.0, serving=None), error))
+                self._queue.put(RestartDone(version, Synced(ok=False, seconds=0.0, serving=None), error))
             else:
-                self._queue.put(_Restarted(version, done))
+                self._queue.put(RestartDone(version, done))
 
         self._spawn("devloop-restart", work)
 
-    def _on_restarted(self, message: _Restarted) -> None:
+    def _on_restarted(self, message: RestartDone) -> None:
         self._syncing = None
         done, health, error = message.done, message.done.health, message.error
         if health is not None and health.how == "canceled":
@@ -1325,7 +1044,7 @@ class Session:
         if isinstance(error, EngineUnavailable):
             self._lost_engine(error)
 
-    def _record_sync(self, reached: _Reached | None, synced: Synced) -> None:
+    def _record_sync(self, reached: Reached | None, synced: Synced) -> None:
         if reached is None:
             return
         kind = "sync" if reached.reloader is not None else "sync+restart"
@@ -1345,9 +1064,7 @@ class Session:
         return self._keeper.leave(stays=self._once or not self.settings.remove)
 
     def _close(self, stop: machine.Stop) -> int:
-        for feed in self._feeds.values():
-            feed.stop()
-        self._feeds.clear()
+        self._watching.stop()
         self._show(events.Stopped(self._leave()))
         if self._is_quitting:
             return 130
@@ -1357,8 +1074,7 @@ class Session:
         for flight in (self._flight, self._background):
             if flight is not None:
                 flight.cancel.set()
-        for feed in self._feeds.values():
-            feed.stop()
+        self._watching.stop()
         if self._keeper is not None:
             self._keeper.close()
 

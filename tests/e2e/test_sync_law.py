@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 SEED = "ci"
-CASES = 44
+CASES = 40
 
 
 @pytest.fixture(scope="module")

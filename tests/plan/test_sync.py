@@ -206,6 +206,13 @@ def test_exceptions_among_the_excluded_are_left_to_the_builder() -> None:
     assert found == Blocked("COPY (line 2) excludes by patterns with exceptions", 2)
 
 
+def test_a_link_at_the_top_of_a_filtered_context_is_followed_by_the_engine() -> None:
+    link = {"now": "-> app.py"}
+    dockerfile = "FROM scratch\nCOPY --exclude=*.md . /app\n"
+    assert "through the link now" in blocked(dockerfile, {"app.py": None}, tree=link).reason
+    assert written(plan(dockerfile, {"app.py": "two"}, tree={"src/now": "-> a.py"})) == ["/app/app.py"]
+
+
 def test_a_source_that_is_a_link_is_left_to_the_builder() -> None:
     found = blocked("FROM base\nCOPY now /app\n", {"src/a.py": "two"}, tree={"now": "-> src"})
     assert found == Blocked("COPY (line 2) reaches src/a.py through the link now", 2)

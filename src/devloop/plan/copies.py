@@ -260,7 +260,7 @@ class Layout:
         self._graph = graph
         self._tree = tree
         self._kind_at = kind_at
-        self._known_heads: dict[tuple[str, str, bool], Heads] = {}
+        self._known_heads: dict[tuple[str, str, bool, bool], Heads] = {}
         self._parts: dict[int, tuple[Part, ...]] = {}
         self._known_changes: dict[int, tuple[int | None, str | None]] = {}
 
@@ -277,11 +277,16 @@ class Layout:
 
     def heads(self, context: str, part: Part) -> Heads:
         """Return what a source stands for; `link` names a link on the way, which nothing here follows."""
-        key = (context, part.source, part.is_wildcard)
+        key = (context, part.source, part.is_wildcard, bool(part.taken.excludes))
         if key not in self._known_heads:
             snapshot = self._tree.get(context) or Snapshot()
             find = _matching if part.is_wildcard else _plain
-            self._known_heads[key] = find(snapshot, context_path(part.source))
+            source = context_path(part.source)
+            found = find(snapshot, source)
+            if not source and part.taken.excludes:
+                # With a filter the engine takes the whole context for a pattern, whose links it follows.
+                found = replace(found, link=_link_in(snapshot.root))
+            self._known_heads[key] = found
         return self._known_heads[key]
 
     # From a path to its places
@@ -635,6 +640,12 @@ def _link_on_the_way(snapshot: Snapshot, path: str) -> str | None:
         if isinstance(node, Entry) and node.kind == "link":
             return above
     return None
+
+
+def _link_in(directory: Directory) -> str | None:
+    return next(
+        (name for name, node in directory.in_order() if isinstance(node, Entry) and node.kind == "link"), None
+    )
 
 
 def _matching(snapshot: Snapshot, pattern: str) -> Heads:

@@ -581,6 +581,12 @@ def test_a_read_only_container_takes_nothing() -> None:
     assert found.reason == "the container's file system is read-only"
 
 
+def test_a_container_that_does_not_run_takes_nothing() -> None:
+    around = Surroundings(refusal="the container does not run")
+    found = prove("FROM base\nCOPY . /app\n", {"app.py": "two"}, around=around)
+    assert found == Blocked("the container does not run")
+
+
 def test_files_that_the_engine_mounts_are_out_of_reach() -> None:
     found = blocked("FROM base\nCOPY static /etc\n", {"static/hosts": "two"})
     assert "lies under the mount /etc/hosts" in found.reason

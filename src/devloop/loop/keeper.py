@@ -258,7 +258,7 @@ class Keeper:
         """Return what the proof of a sync needs to know of the container that serves."""
         container = self.container
         if container is None or not container.is_running:
-            return Surroundings(is_read_only=True)
+            return Surroundings(refusal="the container does not run")
         return Surroundings(
             mounts=tuple(one.target for one in container.mounts),
             is_read_only=container.is_read_only,
@@ -350,8 +350,11 @@ class Keeper:
         self.holds = version
         self._added.update(fresh)
         self._added.difference_update(plan.removals)
-        for place in (*(one.path for one in plan.writes), *plan.removals):
-            self._kinds.pop(place, None)
+        if plan.removals:
+            # What was below a directory that went is not there any more either.
+            self._kinds.clear()
+        for one in plan.writes:
+            self._kinds.pop(one.path, None)
         self.memory.save_container(container.id, version.image, version.run, tuple(sorted(self._added)))
         synced_seconds = time.monotonic() - started
         if not restart:

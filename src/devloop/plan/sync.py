@@ -92,7 +92,7 @@ class Surroundings:
     `kind_at` looks at a path without following links at its end; `is_ours` tells that devloop itself brought
     a path into the container where nothing was before; `layers_with` returns which layers of the image have
     a path of their own, counted from the topmost, which is 0 (None: it cannot be seen), and `layer_count`
-    how many there are.
+    how many there are. `refusal` says why nothing can be brought in at all.
     """
 
     mounts: tuple[str, ...] = ()
@@ -101,6 +101,7 @@ class Surroundings:
     is_ours: Callable[[str], bool] = lambda _path: False
     layers_with: Callable[[str], frozenset[int] | None] = lambda _path: None
     layer_count: int | None = None
+    refusal: str | None = None
 
 
 UNKNOWN_CONTAINER = Surroundings()
@@ -146,6 +147,8 @@ def prove_sync(
     `graph` is that of the image which the container runs, and must be that of the tree as well: a changed
     instruction is never synced.
     """
+    if around.refusal is not None:
+        return Blocked(around.refusal)
     proof = _Proof(
         graph,
         Layout(graph, before, around.kind_at),

@@ -39,7 +39,7 @@ PURE = (
     *("cache.records", "cache.predict", "cache.baseline"),
     *("cost.shell", "cost.classify", "cost.priors", "cost.estimate", "cost.report"),
     *("cost.manifests", "cost.manifest_parts", "cost.manifest_data", "cost.manifest_lines"),
-    *("context.patterns", "context.snapshot", "context.selection"),
+    *("context.patterns", "context.snapshot", "context.selection", "context.entered"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
     *("loop.state", "loop.events"),
     *("ui.board", "ui.plantext", "ui.reviewtext", "ui.text", "ui.view"),

@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 python := .venv/bin/python
 in_engine := scripts/engine run
-export SCRIPTED SCRIPT CASES SEED
+export SCRIPTED SCRIPT CASES SYNC_CASES SEED
 
 .PHONY: help demo test quick lint format types bench classify soak constraints setup engine clean
 
@@ -35,15 +35,16 @@ format: setup ## mend what can be mended of the code's style and format
 types: setup ## check the types
 	@$(python) -m mypy
 
-bench: setup ## measure: watching, contexts, planning; SCRIPT=benchmarks/bench_watch.py for one of them
-	@for script in $${SCRIPT:-benchmarks/bench_*.py}; do echo "==> $$script"; $(python) $$script; done
+bench: engine ## measure watching, contexts, planning and the way from a save to served; SCRIPT=... for one of them
+	@for script in $${SCRIPT:-benchmarks/bench_*.py}; do echo "==> $$script"; $(in_engine) $(python) $$script; done
 
 classify: setup ## hold the classifier of steps against its labelled corpus
 	@PYTHONPATH=tests $(python) -m support.classify
 
-soak: engine ## hold 1000 made-up projects and edits against the engine, and the laws for ten minutes; CASES= SEED=
+soak: engine ## hold 1000 predictions and 500 syncs against the engine, and the laws for ten minutes; CASES= SYNC_CASES= SEED=
 	@scripts/engine base devloop-test-busybox:latest
 	@PYTHONPATH=tests $(in_engine) $(python) -m support.differential --cases $${CASES:-1000} --seed $${SEED:-1}
+	@PYTHONPATH=tests $(in_engine) $(python) -m support.sync_law --cases $${SYNC_CASES:-500} --seed $${SEED:-1}
 	@DEVLOOP_SOAK_SECONDS=600 $(python) -m pytest tests/laws -m "not docker" --timeout 1200
 
 constraints: ## resolve the dependencies anew and write constraints.txt

@@ -3,10 +3,8 @@
 import pytest
 
 from devloop.context.snapshot import Entry, Snapshot
-from devloop.plan.model import PathChange
+from devloop.plan.model import NeverRule, PathChange, SyncRule
 from devloop.plan.rules import (
-    NeverRule,
-    SyncRule,
     compose_rules,
     contradictions,
     forced_plan,

@@ -15,7 +15,7 @@ from devloop.loop import events
 from devloop.loop import state as machine
 from devloop.loop.flight import Flight
 from devloop.loop.keeper import Synced
-from devloop.plan.rules import NeverRule, SyncRule
+from devloop.plan.model import NeverRule, SyncRule
 from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.planner import Answered
 from devloop.project.reading import Model, Tree

@@ -9,10 +9,8 @@ from devloop.engine.compose import find_compose_file, mentions_watch_rules, read
 from devloop.errors import DevloopError
 from devloop.loop.keeper import Keeper
 from devloop.loop.messages import ComposeRules, Reached
-from devloop.plan.model import PathChange
+from devloop.plan.model import NeverRule, PathChange, SyncRule
 from devloop.plan.rules import (
-    NeverRule,
-    SyncRule,
     compose_rules,
     contradictions,
     forced_plan,

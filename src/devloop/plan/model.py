@@ -113,3 +113,23 @@ class Plan:
     def runs(self) -> tuple[PlannedStep, ...]:
         """The steps that run again, or may."""
         return tuple(step for step in self.steps if step.status != "cached")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRule:
+    """Sync what is at or below `path` (relative to the context) to `target` in the container.
+
+    `restart` true or false decides; None looks at the command. `exec` is run in the container afterwards.
+    """
+
+    path: str
+    target: str
+    restart: bool | None = None
+    exec: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NeverRule:
+    """Never sync what is at or below `path`: a change there rebuilds the image."""
+
+    path: str

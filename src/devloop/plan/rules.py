@@ -10,28 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from devloop.context.snapshot import Directory, Entry, Node, Snapshot
-from devloop.plan.model import PathChange
+from devloop.plan.model import NeverRule, PathChange, SyncRule
 from devloop.plan.sync import Blocked, SyncPlan, SyncWrite
-
-
-@dataclass(frozen=True, slots=True)
-class SyncRule:
-    """Sync what is at or below `path` (relative to the context) to `target` in the container.
-
-    `restart` true or false decides; None looks at the command. `exec` is run in the container afterwards.
-    """
-
-    path: str
-    target: str
-    restart: bool | None = None
-    exec: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NeverRule:
-    """Never sync what is at or below `path`: a change there rebuilds the image."""
-
-    path: str
 
 
 @dataclass(frozen=True, slots=True)

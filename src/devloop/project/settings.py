@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from devloop.plan.rules import NeverRule, SyncRule
+from devloop.plan.model import NeverRule, SyncRule
 
 Output = Literal["auto", "live", "plain", "json"]
 

@@ -17,7 +17,8 @@ SECONDS = st.floats(min_value=0, max_value=1e4)
 
 def test_the_runs_of_the_step_itself_decide() -> None:
     estimate = estimate_step((38.2, 40.0, 37.0, 38.2), (1.0,), NPM, "RUN")
-    assert estimate == Estimate(38.2, 37.0, 40.0, "measured", 4, "measured 38.2 s, 4 runs", "measured, 4 runs")
+    note, basis = "measured 38.2 s, 4 runs", "measured, 4 runs"
+    assert estimate == Estimate(38.2, 37.0, 40.0, "measured", 4, note, basis)
 
 
 def test_one_run_is_a_measurement_too() -> None:
@@ -41,7 +42,8 @@ def test_a_step_never_built_is_like_its_kind_on_this_machine() -> None:
 
 def test_without_any_run_the_prior_speaks_and_says_so() -> None:
     estimate = estimate_step((), (), NPM, "RUN")
-    assert estimate == Estimate(20, 4, 120, "estimate", 0, "estimate 20 s (never built here)", "never built here")
+    note, basis = "estimate 20 s (never built here)", "never built here"
+    assert estimate == Estimate(20, 4, 120, "estimate", 0, note, basis)
 
 
 def test_an_opaque_step_has_no_price_before_it_has_run() -> None:

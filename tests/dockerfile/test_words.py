@@ -319,7 +319,7 @@ def test_substitutions_nested_beyond_all_use_are_refused() -> None:
 
 def test_expansion_agrees_with_an_independent_port_of_buildkits_lexer() -> None:
     # Replacement (`${x/a/b}`) is left out: the peer has Python's rules for empty matches, BuildKit Go's.
-    rng = random.Random(20)  # noqa: S311 - a repeatable choice of words
+    rng = random.Random(20)
     pieces = [
         "a", "b", " ", "$x", "${x}", "${unset}", "$1", "$", "\\", "'", '"', "\\$", "<", "}", "${x:-",
         "${unset-", "${empty:+",

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from devloop.cache.predict import Observed, operation_key
-from devloop.dockerfile.stages import BuildGraph, Step
+from devloop.cache.predict import Observed, operation_key, selector
+from devloop.dockerfile.stages import BuildGraph, FromVertex, Step
 from devloop.engine.base import BuildOutcome, BuildRequest, OpFacts, StepOutcome
 from devloop.engine.progress import step_name
 from devloop.engine.provenance import ExpectedStep, match_by_name
@@ -107,7 +107,34 @@ def match_outcome(graph: BuildGraph, outcome: BuildOutcome) -> Seen:
             merge = merges.get(step.number) or found.get(step.number)
             if merge is not None:
                 observed[step.last_vertex] = _OBSERVED[merge.status]
-    return Seen(found, observed)
+    return Seen(found, with_twins(graph, observed))
+
+
+def with_twins(graph: BuildGraph, observed: Mapping[int, Observed]) -> dict[int, Observed]:
+    """Give what was seen of one vertex to all that are the same to the engine.
+
+    Equal operations on equal inputs are one vertex there, whatever stage and spelling they have; it is
+    displayed once, under one of its names.
+    """
+    first: dict[object, int] = {}
+    same: list[int] = []
+    for vertex in graph.vertices:
+        inputs = tuple(
+            (
+                f"vertex {same[entry.producer.vertex]}"
+                if isinstance(entry.producer, FromVertex)
+                else repr(entry.producer),
+                selector(entry),
+                entry.by_content,
+            )
+            for entry in vertex.inputs
+        )
+        same.append(first.setdefault((operation_key(vertex.operation), inputs), vertex.number))
+    told: dict[int, Observed] = {}
+    for number, seen in observed.items():
+        if seen != "unseen":
+            told.setdefault(same[number], seen)
+    return {**observed, **{number: told[one] for number, one in enumerate(same) if one in told}}
 
 
 def _is_link(name: str) -> bool:

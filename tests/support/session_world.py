@@ -64,7 +64,10 @@ class FakeBuilder:
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.status == "ok":
-            self.engine.tags[request.tags[0]] = self.engine.read()
+            content = self.engine.read()
+            image = f"sha256:{content}"
+            self.engine.tags[request.tags[0]] = self.engine.tags[image] = content
+            return replace(outcome, image_id=image)
         return outcome
 
 

@@ -199,13 +199,13 @@ class Session:
             self._engine_missing()
         self._baseline = self.memory.baseline()
         model = self.workspace.read()
+        self._watch_files(None if isinstance(model, ReadingProblem) else model)
+        # Also where nothing can be built: what an earlier session left would stand in the way later.
+        self._recover()
+        self._ask_compose()
         if isinstance(model, ReadingProblem):
-            self._watch_files(None)
             self._broken(model)
         else:
-            self._watch_files(model)
-            self._recover()
-            self._ask_compose()
             self._read_everything(model, saved=())
         self._show_memory_problem()
 
@@ -267,7 +267,8 @@ class Session:
         if facts.reachable:
             try:
                 containers = self._parts.containers(self.workspace.environ)
-            except EngineUnavailable as error:
+            except DevloopError as error:
+                # An engine that is just starting answers some requests and refuses others.
                 facts = self._facts = replace(facts, reachable=False, error=error.message, hint=error.hint)
         self._state = replace(self._state, has_engine=containers is not None)
         if containers is None:
@@ -325,11 +326,11 @@ class Session:
         if self._keeper is None:
             return
         self._note(f"the engine answers again: {engine_words(self._facts)}")
+        self._recover()
         model = self.workspace.read()
         if isinstance(model, ReadingProblem):
             self._broken(model)
             return
-        self._recover()
         self._read_everything(model, saved=())
 
     def _lost_engine(self, error: DevloopError) -> None:
@@ -388,6 +389,9 @@ class Session:
 
     def _on_batch(self, message: BatchCame) -> None:
         batch = message.batch
+        if message.context not in self._watching.feeds:
+            # It was reported before a change of the Dockerfile or the settings made its context needless.
+            return
         self._batch_at = batch.first_event
         self._quiet_since = time.monotonic()
         saved = tuple(
@@ -686,7 +690,7 @@ class Session:
             self._lost_engine(DevloopError(outcome.error or "the engine went away", hint=outcome.hint))
             return
         if outcome.status == "ok":
-            self._built_tree = flight.tree
+            self._remember_image(flight, outcome)
         explained = events.Explained(flight.account(seen), is_built=True)
         if self._reached is not None and self._reached.version == flight.version:
             self._explained = explained
@@ -697,9 +701,14 @@ class Session:
             self._explained = events.Explained(flight.account(seen), is_built=True)
 
     def _remember_image(self, flight: Flight, outcome: BuildOutcome) -> None:
+        """Keep what a good build is made of, and of the others only what may be needed to go back."""
         self._built_tree = flight.tree
         if outcome.image_id is not None:
             self._images[flight.version.image] = outcome.image_id
+        serving = self._state.serving
+        kept = {flight.version.image, self._state.built, serving.image if serving is not None else None}
+        self._built = {image: reached for image, reached in self._built.items() if image in kept}
+        self._images = {image: found for image, found in self._images.items() if image in kept}
 
     def _learn(self, flight: Flight, outcome: BuildOutcome) -> None:
         baseline, said = self._teacher.teach(flight, outcome)

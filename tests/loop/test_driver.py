@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import time
+from dataclasses import replace
+from threading import Event
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from docker.errors import APIError
 
-from devloop.engine.base import BuildOutcome
+from devloop.engine.base import BuildOutcome, EngineRefused
 from devloop.errors import DevloopError
 from devloop.loop import events
 from devloop.loop.lock import SessionLock, SessionRunning
-from support.session_world import REACHABLE, UNREACHABLE, World
+from devloop.loop.state import Version
+from devloop.watch.debounce import Batch
+from support.session_world import REACHABLE, UNREACHABLE, FakeClient, FakeContainers, World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,6 +146,18 @@ def test_a_dockerfile_that_is_broken_at_the_start_is_said_and_waited_for(folder:
     assert world.running == ["one"]
 
 
+def test_a_container_of_an_earlier_session_is_taken_over_also_while_the_dockerfile_is_broken(
+    world: World, folder: Path
+) -> None:
+    (folder / "Dockerfile").write_text("FORM scratch\n")
+    second = World(folder, engine=world.engine).open()
+    assert len(second.of(events.TakenOver)) == 1
+    second.save(("Dockerfile", DOCKERFILE), ("main.py", "two"))
+    second.settle()
+    assert len(second.engine.containers) == 1, "the old container would hold the port and the name"
+    assert second.running == ["two"]
+
+
 def test_a_dockerfile_that_vanishes_is_waited_for(world: World) -> None:
     world.save(("Dockerfile", None))
     assert world.problems == ["Dockerfile cannot be read: No such file or directory"]
@@ -247,6 +265,38 @@ def test_a_container_that_died_with_its_engine_is_started_again(world: World) ->
     assert world.running == ["one"]
 
 
+def test_a_container_is_known_again_when_the_engine_is_back_and_the_dockerfile_broken(world: World) -> None:
+    world.containers.is_gone = True
+    world.builder.facts_now = UNREACHABLE
+    world.look_around()
+    (world.folder / "Dockerfile").write_text("FORM scratch\n")
+    world.containers.is_gone = False
+    world.builder.facts_now = REACHABLE
+    world.look_around()
+    world.save(("Dockerfile", DOCKERFILE), ("main.py", "two"))
+    world.settle()
+    assert len(world.engine.containers) == 1
+    assert world.running == ["two"]
+
+
+def test_an_engine_that_refuses_while_it_starts_is_waited_for(world: World) -> None:
+    world.containers.is_gone = True
+    world.look_around()
+    world.containers.is_gone = False
+
+    def refuse(_environ: object) -> NoReturn:
+        raise EngineRefused(503, "the engine is starting")
+
+    ready = world.session._parts
+    world.session._parts = replace(ready, containers=refuse)
+    world.look_around()
+    assert not world.session._state.has_engine
+    world.session._parts = ready
+    world.look_around()
+    world.settle()
+    assert world.running == ["one"]
+
+
 def test_an_engine_that_goes_away_during_a_build_is_waited_for(world: World) -> None:
     world.builder.outcomes = [BuildOutcome("failed", 0.1, error="gone", error_kind="engine")]
     world.save(("main.py", "two"))
@@ -296,6 +346,52 @@ def test_an_application_that_ends_by_itself_is_said_with_its_exit_code(world: Wo
     assert (ended.exit_code, ended.log_tail) == (1, ("the last line",))
 
 
+def test_an_application_that_ended_is_said_once_for_each_time_it_ran(world: World) -> None:
+    for started in ("first", "second"):
+        for ident, one in world.engine.containers.items():
+            world.engine.containers[ident] = replace(one, state="running", started_at=started)
+        world.look_around()
+        world.engine.stop_all()
+        world.look_around()
+        world.look_around()
+    assert len(world.of(events.ContainerExited)) == 2
+
+
+def test_a_signal_that_cannot_be_sent_is_an_error_of_the_restart_and_not_a_bug(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: object, _ident: str, signal: str) -> None:
+        raise APIError(f"{signal}: the container is not running")
+
+    monkeypatch.setattr(FakeClient, "kill", refuse)
+    keeper = world.session._keeper
+    assert keeper is not None
+    done = keeper._restart(Version("image", "run"), 0.0, None, Event(), "signal:HUP")
+    assert not done.ok
+    assert done.error.startswith("the signal HUP could not be sent")
+
+
+def test_what_is_seen_of_an_old_container_is_not_taken_for_the_new_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A save is looked at by one thread while another one puts a new container in the old one's place."""
+    keeper = world.session._keeper
+    assert keeper is not None
+    adopt = keeper._adopt
+
+    class Files:
+        ident = "container-1"
+
+        def stat(self, _path: str) -> None:
+            adopt(replace(world.engine.containers["container-1"], id="container-2"))
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(FakeContainers, "files", lambda _self, _ident: Files(), raising=False)
+    assert keeper.surroundings().kind_at("/app/new.py") is None
+    assert keeper._kinds == {}
+
+
 def test_the_container_of_an_earlier_session_is_taken_over(world: World, folder: Path) -> None:
     second = World(folder, engine=world.engine).open()
     assert second.action == "none"
@@ -341,6 +437,22 @@ def test_another_target_is_another_project(world: World) -> None:
     world.save(("devloop.toml", "target = 'other'\n"))
     assert world.problems == ["Dockerfile, context or target changed: that is another project to devloop"]
     assert world.work == []
+
+
+def test_a_save_in_a_context_that_is_not_needed_any_more_is_passed_over(folder: Path) -> None:
+    """As a checkout of another branch does it: both are reported before either is looked at."""
+    (folder / "lib").mkdir()
+    (folder / "lib" / "shared.py").write_text("one")
+    (folder / "Dockerfile").write_text(f"{DOCKERFILE}COPY --from=lib shared.py /app/\n")
+    world = World(folder, flags={"build_context": {"lib": "lib"}}).open().settle()
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "main.py").write_text("two")
+    now = time.monotonic()
+    for feed, path in zip(world.feeds, ("Dockerfile", "shared.py"), strict=True):
+        feed.on_batch(Batch(frozenset({path}), False, now, now, "quiet"))
+    world.pump()
+    world.settle()
+    assert world.running == ["two"]
 
 
 def test_an_edit_of_an_env_file_restarts_the_container(folder: Path) -> None:

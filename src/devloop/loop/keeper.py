@@ -75,6 +75,8 @@ class Keeper:
     _added: set[str] = field(default_factory=set)
     _layers: tuple[str, ...] | None = None
     _told_of_stop: bool = False
+    _ended: tuple[str, str] | None = None
+    """The container, and its start, of which it was said that it ended."""
     _shells: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     @property
@@ -146,7 +148,7 @@ class Keeper:
     def _adopt(self, found: ContainerFacts | None) -> None:
         if found is None or self.container is None or found.id != self.container.id:
             self._close_files()
-            self._kinds.clear()
+            self._kinds = {}
             self._added = set()
             self._layers = None
             self.holds = None
@@ -159,9 +161,13 @@ class Keeper:
         found = self.containers.inspect(self.container.id)
         if found is not None and found.is_running:
             if found.started_at != self.container.started_at:
-                self._kinds.clear()
+                self._kinds = {}
             self.container = found
             return None
+        ended = (found.id, found.started_at) if found is not None else None
+        if ended is not None and ended == self._ended:
+            return None
+        self._ended = ended
         tail = self.containers.log_tail(found.id, 20) if found is not None else ()
         name = self.container.name
         self._adopt(found)
@@ -269,17 +275,23 @@ class Keeper:
         )
 
     def _open_files(self) -> ContainerFiles:
-        if self.container is None:
+        container, files = self.container, self._files
+        if container is None:
             raise DevloopError("there is no container to sync into")
-        if self._files is None:
-            self._files = self.containers.files(self.container.id)
-        return self._files
+        if files is None or files.ident != container.id:
+            files = self._files = self.containers.files(container.id)
+        return files
 
     def _kind_at(self, place: str) -> FileKind | None:
-        if place not in self._kinds:
+        # A save is looked at while another thread syncs or replaces. What is forgotten there gets a new
+        # dictionary, so that nothing seen before comes back into it.
+        kinds = self._kinds
+        try:
+            return kinds[place]
+        except KeyError:
             found = self._open_files().stat(place)
-            self._kinds[place] = found.kind if found is not None else None
-        return self._kinds[place]
+            kind = kinds[place] = found.kind if found is not None else None
+            return kind
 
     def _layers_with(self, place: str) -> frozenset[int] | None:
         """Return which layers of the image have a path, the topmost being 0; None where that is not seen."""
@@ -350,11 +362,11 @@ class Keeper:
         self.holds = version
         self._added.update(fresh)
         self._added.difference_update(plan.removals)
-        if plan.removals:
-            # What was below a directory that went is not there any more either.
-            self._kinds.clear()
+        # What was below a directory that went is not there any more either.
+        kinds = {} if plan.removals else dict(self._kinds)
         for one in plan.writes:
-            self._kinds.pop(one.path, None)
+            kinds.pop(one.path, None)
+        self._kinds = kinds
         self.memory.save_container(container.id, version.image, version.run, tuple(sorted(self._added)))
         synced_seconds = time.monotonic() - started
         if not restart:
@@ -387,7 +399,7 @@ class Keeper:
         before = time.monotonic()
         try:
             if mode.startswith("signal:"):
-                self.containers.client.kill(container.id, signal=mode.partition(":")[2])
+                self._send_signal(container, mode.partition(":")[2])
                 how = mode
             else:
                 how = self._restart_process(container, mode)
@@ -414,6 +426,15 @@ class Keeper:
             health=health,
             restart_seconds=now - before,
         )
+
+    def _send_signal(self, container: ContainerFacts, name: str) -> None:
+        """Send a signal; raises DevloopError where the container has ended or the signal is unknown."""
+        from docker.errors import DockerException
+
+        try:
+            self.containers.client.kill(container.id, signal=name)
+        except (DockerException, OSError) as error:
+            raise DevloopError(f"the signal {name} could not be sent: {error}") from error
 
     def _restart_process(self, container: ContainerFacts, mode: str) -> str:
         """Restart in place where a supervisor is at work, else the container; return which it was."""

@@ -215,6 +215,19 @@ def test_a_container_that_cannot_be_made_is_said_with_its_hint(world: World) -> 
     assert world.running == ["one"]
 
 
+def test_an_image_that_somebody_removed_is_built_again_with_the_next_save(world: World) -> None:
+    world.engine.containers.clear()
+    world.look_around()
+    world.containers.errors = [DevloopError("there is no image to run")]
+    world.save(("main.py", "one"))
+    world.settle()
+    assert world.running == []
+    world.save(("main.py", "one"))
+    world.settle()
+    assert len(world.builder.calls) == 2
+    assert world.running == ["one"]
+
+
 def test_a_bug_in_a_thread_ends_the_session_instead_of_hanging_it(folder: Path) -> None:
     world = World(folder).open()
     world.builder.outcomes = [RuntimeError("a bug")]
@@ -490,6 +503,14 @@ def test_the_end_removes_the_container(world: World) -> None:
     assert world.close() == 130
     assert world.engine.containers == {}
     assert world.of(events.Stopped)[0].message == "removed the container devloop-shop"
+
+
+def test_the_end_removes_a_container_that_was_started_before_running_was_turned_off(world: World) -> None:
+    world.save(("devloop.toml", "run = false\n"))
+    world.settle()
+    world.quit()
+    world.close()
+    assert world.engine.containers == {}
 
 
 def test_the_end_leaves_the_container_where_that_is_wished(folder: Path) -> None:

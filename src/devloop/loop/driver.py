@@ -756,6 +756,8 @@ class Session:
                 self._advance(machine.DeployEnded(ok=False, serving=before))
                 self._lost_engine(error)
                 return
+            # Its image may be what is missing: the next try makes it again, from the cache where it can.
+            self._state = replace(self._state, built=None)
             self._advance(machine.DeployEnded(ok=False, serving=self._found_again()))
             return
         done = message.replacement
@@ -1068,7 +1070,8 @@ class Session:
             self._note(self.memory.problem, "devloop goes on without memory of earlier builds", kind="state")
 
     def _leave(self) -> str:
-        if self._keeper is None or not self.settings.run:
+        # A container that was started before `run` was turned off is this session's own all the same.
+        if self._keeper is None or not (self.settings.run or self._keeper.container):
             return "stopped"
         return self._keeper.leave(stays=self._once or not self.settings.remove)
 

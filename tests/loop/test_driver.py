@@ -14,6 +14,7 @@ from docker.errors import APIError
 from devloop.engine.base import BuildOutcome, EngineRefused
 from devloop.errors import DevloopError
 from devloop.loop import events
+from devloop.loop.keeper import read_env_file
 from devloop.loop.lock import SessionLock, SessionRunning
 from devloop.loop.state import Version
 from devloop.watch.debounce import Batch
@@ -477,6 +478,12 @@ def test_an_edit_of_an_env_file_restarts_the_container(folder: Path) -> None:
     assert world.action == "restart"
     world.settle()
     assert len(world.builder.calls) == 1
+
+
+def test_an_env_file_is_read_line_by_line_as_docker_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "variables"
+    file.write_bytes("\ufeffA=1\r\n# no\n\nB=x\u2028y\x0cz\n OUTSIDE\n".encode())
+    assert read_env_file(file) == {"A": "1", "B": "x\u2028y\x0cz", "OUTSIDE": None}
 
 
 def test_an_env_file_that_is_missing_is_said_and_waited_for(folder: Path) -> None:

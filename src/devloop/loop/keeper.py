@@ -594,13 +594,15 @@ def read_env_file(path: Path) -> dict[str, str | None]:
     Raises DevloopError where the file cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # An editor of Windows may have put a mark of its own in front.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DevloopError(
             f"the environment file {path.name} cannot be read: {error}", hint="check the key env_file"
         ) from error
     found: dict[str, str | None] = {}
-    for raw in text.splitlines():
+    # A value may hold what Python takes for the end of a line as well.
+    for raw in text.split("\n"):
         line = raw.lstrip()
         if not line or line.startswith("#"):
             continue

@@ -193,7 +193,7 @@ class Job:
         self.seen = self.output.index(text.encode(), self.seen) + len(text)
 
     def wait_for_prompt(self) -> None:
-        """Wait for the shell; a signal key drops what the terminal has not yet handed on, the prompt as well."""
+        """Wait for the shell; a signal key drops what the terminal has not handed on, a prompt as well."""
         for _ in range(round(PATIENCE)):
             end = time.monotonic() + 1
             while time.monotonic() < end:

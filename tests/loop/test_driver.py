@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, NoReturn
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 from docker.errors import APIError
 
+from devloop.engine.archive import SyncOutcome
 from devloop.engine.base import BuildOutcome, EngineRefused
 from devloop.errors import DevloopError
 from devloop.loop import events
@@ -413,6 +415,45 @@ def test_the_container_of_an_earlier_session_is_taken_over(world: World, folder:
     second.save(("main.py", "two"))
     second.settle()
     assert second.running == ["two"]
+
+
+class FakeFiles:
+    """Takes whatever is brought into a container."""
+
+    def __init__(self, ident: str) -> None:
+        self.ident = ident
+
+    def stat(self, _place: str) -> None: ...
+
+    def stat_all(self, places: list[str]) -> dict[str, None]:
+        return dict.fromkeys(places)
+
+    def apply(self, _batch: object) -> SyncOutcome:
+        return SyncOutcome(ok=True, seconds=0.01)
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(("is_killed", "action"), [(True, "rebuild"), (False, "none")])
+def test_files_that_came_without_the_restart_are_not_taken_for_their_version(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_killed: bool, action: str
+) -> None:
+    """The process still runs the old code when the session is killed between the two."""
+    monkeypatch.setattr(FakeContainers, "files", lambda _self, ident: FakeFiles(ident), raising=False)
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY main.py pyproject.toml /\n")
+    world = World(folder, flags={"live_sync": True}).open().settle()
+
+    def kill(_self: object, _ident: str, _grace: float) -> float:
+        raise KeyboardInterrupt
+
+    if is_killed:
+        monkeypatch.setattr(FakeContainers, "restart", kill)
+    world.save(("main.py", "two"))
+    assert world.action == "sync+restart"
+    with pytest.raises(KeyboardInterrupt) if is_killed else nullcontext():
+        world.finish("sync")
+    second = World(folder, engine=world.engine).open()
+    assert second.action == action
 
 
 def test_an_image_that_crashed_in_an_earlier_session_is_not_taken_for_the_one_that_serves(

@@ -367,11 +367,17 @@ class Keeper:
         for one in plan.writes:
             kinds.pop(one.path, None)
         self._kinds = kinds
-        self.memory.save_container(container.id, version.image, version.run, tuple(sorted(self._added)))
-        synced_seconds = time.monotonic() - started
         if not restart:
+            self._save_holding(container.id)
+            synced_seconds = time.monotonic() - started
             return Synced(ok=True, seconds=synced_seconds, serving=version, how="files")
         return self._restart(version, started, fallback, cancel, self.settings.restart)
+
+    def _save_holding(self, ident: str) -> None:
+        """Remember what the container holds and runs; before a restart it runs something else."""
+        if self.holds is not None:
+            added = tuple(sorted(self._added))
+            self.memory.save_container(ident, self.holds.image, self.holds.run, added)
 
     def _not_there_yet(self, files: ContainerFiles, places: Sequence[str]) -> list[str]:
         """Return which places the container does not have: what a sync puts there is devloop's own."""
@@ -405,6 +411,7 @@ class Keeper:
                 how = self._restart_process(container, mode)
         except DevloopError as error:
             return Synced(ok=False, seconds=time.monotonic() - started, serving=None, error=error.message)
+        self._save_holding(container.id)
         health = self.containers.wait_healthy(
             container.id,
             timeout_seconds=self.settings.health_seconds,

@@ -707,6 +707,8 @@ class Session:
             self._images[flight.version.image] = outcome.image_id
         serving = self._state.serving
         kept = {flight.version.image, self._state.built, serving.image if serving is not None else None}
+        if self._flight is not None:
+            kept.add(self._flight.version.image)
         self._built = {image: reached for image, reached in self._built.items() if image in kept}
         self._images = {image: found for image, found in self._images.items() if image in kept}
 

@@ -326,3 +326,18 @@ def test_a_dockerfile_can_come_through_standard_input(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["targets"][0]["earliest"] == {"line": 2, "instruction": "COPY"}
+
+
+def test_a_port_that_is_none_is_said_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "devloop", "watch", str(tmp_path), "--publish", "abc"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "DEVLOOP_STATE_DIR": str(tmp_path / "state")},
+    )
+    assert done.returncode == 1
+    assert "'abc' is no port" in done.stderr
+    assert done.stdout == ""

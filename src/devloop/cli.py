@@ -305,11 +305,14 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
     started = time.monotonic()
     location, settings, config = _project(path, flags)
 
+    from devloop.engine.runspec import parse_publish
     from devloop.loop.driver import Session
     from devloop.project.memory import Memory
     from devloop.project.workspace import Workspace
     from devloop.ui import DisplayClosed, make_display, reading_keys
 
+    for port in settings.publish:
+        parse_publish(port)  # a bad one is said now, and not after the build
     memory = Memory(location)
     workspace = Workspace.remembered(location, settings, memory, os.environ)
     display = make_display(settings.output, sys.stdout, os.environ)

@@ -86,7 +86,7 @@ def match_outcome(graph: BuildGraph, outcome: BuildOutcome) -> Seen:
                     ordinal=step.ordinal,
                     total=dict(total)[step.stage],
                     keyword=step.keyword,
-                    text=step.text,
+                    text=step.text.partition(" ")[2],
                 )
                 for step in counted
             ]

@@ -1074,7 +1074,7 @@ class Session:
     def _leave(self) -> str:
         # A container that was started before `run` was turned off is this session's own all the same.
         if self._keeper is None or not (self.settings.run or self._keeper.container):
-            return "stopped"
+            return ""
         return self._keeper.leave(stays=self._once or not self.settings.remove)
 
     def _close(self, stop: machine.Stop) -> int:

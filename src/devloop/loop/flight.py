@@ -76,13 +76,11 @@ class Flight:
             step
             for step in graph.steps
             if step.ordinal == parsed.index
+            and step.keyword == parsed.keyword.upper()
             and graph.stage(step.stage).total == parsed.total
-            and (
-                parsed.stage in {None, graph.stage(step.stage).label}
-                or (parsed.stage or "").startswith("stage-")
-            )
+            and parsed.stage in {None, graph.stage(step.stage).name, f"stage-{step.stage}"}
         ]
-        exact = [step for step in fitting if step.text.split() == parsed.text.split()]
+        exact = [step for step in fitting if step.text.split()[1:] == parsed.text.split()]
         return next(iter(exact or fitting), None)
 
     def finished(self, outcome: BuildOutcome, seen: Seen) -> events.BuildFinished:

@@ -488,7 +488,7 @@ class Keeper:
     def leave(self, *, stays: bool) -> str:
         """Remove what this project's sessions started, or leave it; return a sentence about it."""
         if stays:
-            return f"left the container {self.container.name} running" if self.container else "stopped"
+            return f"left the container {self.container.name} running" if self.container else ""
         try:
             found = self.containers.find(self.location.identity)
             self._end_gently([one for one in found if one.is_running])
@@ -497,7 +497,7 @@ class Keeper:
         except DevloopError as error:
             return f"could not remove the container: {error.message}"
         names = ", ".join(one.name for one in found)
-        return f"removed the container {names}" if found else "stopped"
+        return f"removed the container {names}" if found else ""
 
     def _end_gently(self, running: Sequence[ContainerFacts]) -> None:
         """Ask the application to end, and give it a moment: Ctrl-C is to be over within a second."""

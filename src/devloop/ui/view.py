@@ -489,7 +489,7 @@ def _planned(event: Planned, width: int, marks: Symbols, *, has_board: bool = Fa
     else:
         lines = [*_saved(event, width, marks), *_decision(plan)]
         # A sync runs no step; what a rebuild would have run is a number in the sentence above.
-        runs = [] if plan.action in {"sync", "sync+restart"} else plan.runs
+        runs = [] if plan.action in {"none", "sync", "sync+restart"} else plan.runs
         lines += ladder([_without_echo(step, plan) for step in runs], width, marks)
     for warned in plan.warnings:
         lines += warning_block(warned, width, marks)

@@ -490,7 +490,7 @@ def test_what_was_built_in_the_background_is_what_a_new_container_gets(
     session.save("index.html", "version 2\n")
     wait_until_synced(session, "version 2\n")
     session.wait_for("background_built")
-    image = container().attrs["Config"]["Image"]
+    image = f"devloop/{str(container().name).removeprefix('devloop-')}:latest"
     with connect(engine) as client:
         said = client.containers.run(image, ["cat", "/srv/index.html"], entrypoint="", remove=True)
     assert said == b"version 2\n"

@@ -140,8 +140,10 @@ def test_an_exception_leaves_the_terminal_as_it_was(terminal: tuple[int, int]) -
 
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from devloop.ui.keys import Keyboard
+# Whoever runs the tests in the background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Board:
     def say(self, text): os.write(1, (text + "\\n").encode())
     def suspend(self): self.say("suspend")

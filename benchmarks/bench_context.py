@@ -138,7 +138,7 @@ def one_tree(files: int, rounds: int) -> None:
             measure(
                 f"select, first time: {name}",
                 few,
-                lambda: select(fresh[-1], selection, relative_names=False),  # noqa: B023 - used at once
+                lambda: select(fresh[-1], selection, listing="names"),  # noqa: B023 - used at once
                 lambda: fresh.append(Snapshot.of(dict(state))),  # noqa: B023 - used at once
             )
         one_change(root, state, paths, rules=rules, index=index, rounds=rounds)
@@ -159,7 +159,7 @@ def one_change(
     root: Path, state: Snapshot, paths: list[ContextPath], *, rules: IgnoreRules, index: Index, rounds: int
 ) -> None:
     for selection in SELECTIONS.values():
-        select(state, selection, relative_names=False)
+        select(state, selection, listing="names")
     edited = iter(random.Random(1).choices(paths, k=rounds * 3))  # noqa: S311 - the same files in every run
     states = [state]
     path = [paths[0]]
@@ -175,7 +175,7 @@ def one_change(
         again()
         diff(states[-2], states[-1])
         for selection in SELECTIONS.values():
-            select(states[-1], selection, relative_names=False)
+            select(states[-1], selection, listing="names")
 
     measure("one changed path: rescan", rounds, again, edit)
     measure("one changed path: rescan, diff, 3 selections", rounds, everything, edit)
@@ -183,7 +183,7 @@ def one_change(
     def hypothetical() -> None:
         after = with_edits(states[-1], [next(edited)])
         for selection in SELECTIONS.values():
-            select(after, selection, relative_names=False)
+            select(after, selection, listing="names")
 
     measure("a hypothetical edit and 3 selections", rounds, hypothetical)
     measure(
@@ -200,7 +200,7 @@ def memory(files: int) -> None:
         index = Index()
         state = scan(root, rules, index=index)
         for selection in SELECTIONS.values():
-            select(state, selection, relative_names=False)
+            select(state, selection, listing="names")
         for path in state:
             index.lookup(path)
         print(f"memory, {files:,} files: {resident() - before:.0f} MiB for snapshot and index, "

@@ -482,6 +482,6 @@ def test_a_selection_of_a_scanned_context_reads_through_links(tmp_path: Path) ->
     write(tmp_path, real__a="1")
     (tmp_path / "link").symlink_to("real")
     selection = Selection(("link",))
-    before = select(scan(tmp_path, NO_RULES), selection, relative_names=False)
+    before = select(scan(tmp_path, NO_RULES), selection, listing="names")
     write(tmp_path, real__a="2")
-    assert select(scan(tmp_path, NO_RULES), selection, relative_names=False) != before
+    assert select(scan(tmp_path, NO_RULES), selection, listing="names") != before

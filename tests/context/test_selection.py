@@ -32,7 +32,7 @@ def files(text: str = "", **more: Entry) -> Files:
 
 
 def taken(context: Mapping[str, Entry], selection: Selection, *, relative: bool = False) -> Selected:
-    found = select(Snapshot.of(context), selection, relative_names=relative)
+    found = select(Snapshot.of(context), selection, listing="paths" if relative else "names")
     assert isinstance(found, Selected)
     return found
 
@@ -278,7 +278,7 @@ def test_parents(
 )
 def test_a_step_fails_on_a_source_that_is_not_there(selection: Selection, source: str) -> None:
     context = Snapshot.of(files("d/x dead=->nowhere loop=->loop"))
-    found = select(context, selection, relative_names=False)
+    found = select(context, selection, listing="names")
     assert isinstance(found, MissingSource)
     assert found.source == source
     assert found.reason
@@ -287,19 +287,19 @@ def test_a_step_fails_on_a_source_that_is_not_there(selection: Selection, source
 def test_a_missing_path_is_an_error_of_parents_from_0_26_on() -> None:
     context = tree("d/a")
     for source in ("missing", "missing/*", "d/missing"):
-        before = select(context, copy(source, parents=True), relative_names=False)
+        before = select(context, copy(source, parents=True), listing="names")
         assert isinstance(before, Selected)
         assert before.is_empty
-        assert isinstance(select(context, copy(source, parents=True), relative_names=True), MissingSource)
-    assert isinstance(select(context, copy("*/missing", parents=True), relative_names=True), Selected)
+        assert isinstance(select(context, copy(source, parents=True), listing="paths"), MissingSource)
+    assert isinstance(select(context, copy("*/missing", parents=True), listing="paths"), Selected)
 
 
 def test_up_to_0_24_a_link_deeper_inside_is_followed_too() -> None:
     contexts = [Snapshot.of(files(f"w/l=->../x x={content}")) for content in "12"]
-    first, second = (select(each, copy("w*"), relative_names=False, follow_nested=True) for each in contexts)
+    first, second = (select(each, copy("w*"), listing="nested") for each in contexts)
     assert first != second
     dead = Snapshot.of(files("w/l=->nowhere"))
-    assert isinstance(select(dead, copy("w*"), relative_names=False, follow_nested=True), MissingSource)
+    assert isinstance(select(dead, copy("w*"), listing="nested"), MissingSource)
 
 
 @pytest.mark.parametrize(
@@ -384,9 +384,7 @@ def test_a_hypothetical_edit_is_seen_by_what_reads_the_path() -> None:
     before = tree("src/a.py", "src/b.py", "README.md")
     after = with_edits(before, [ContextPath("src/a.py")])
     for source, is_same in (("src", False), ("README.md", True), ("src/b*", True), (".", False)):
-        same = select(before, copy(source), relative_names=False) == select(
-            after, copy(source), relative_names=False
-        )
+        same = select(before, copy(source), listing="names") == select(after, copy(source), listing="names")
         assert same is is_same, source
 
 
@@ -401,7 +399,7 @@ def test_an_edit_deep_in_a_tree_finds_the_digests_of_the_rest_again() -> None:
     """Each directory keeps what a selection found below it, and only those above the edit forget."""
     before = tree(*(f"d{n}/e{m}/f" for n in range(5) for m in range(5)))
     selection = copy(".", "*.md")
-    assert select(before, selection, relative_names=False) == select(before, selection, relative_names=False)
+    assert select(before, selection, listing="names") == select(before, selection, listing="names")
     after = with_edits(before, [ContextPath("d1/e1/f")])
     fresh = Snapshot.of(dict(after))
-    assert select(after, selection, relative_names=False) == select(fresh, selection, relative_names=False)
+    assert select(after, selection, listing="names") == select(fresh, selection, listing="names")

@@ -23,6 +23,7 @@ from devloop.engine.buildx import (
     builder_name,
     detect_builder,
     find_buildx,
+    listing_of,
     version_numbers,
 )
 from devloop.engine.endpoint import Endpoint
@@ -292,3 +293,13 @@ def test_facts_are_asked_for_again_while_nobody_answers(plugin: Plugin) -> None:
 )
 def test_versions_are_compared_by_their_first_two_numbers(text: str | None, numbers: tuple[int, int]) -> None:
     assert version_numbers(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("buildkit", "listing"),
+    [((0, 12), "nested"), ((0, 24), "nested"), ((0, 25), "names"), ((0, 26), "paths"), ((0, 0), "names")],
+)
+def test_the_version_of_buildkit_says_how_wildcards_are_listed(
+    buildkit: tuple[int, int], listing: str
+) -> None:
+    assert listing_of(buildkit) == listing

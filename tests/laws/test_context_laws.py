@@ -133,7 +133,7 @@ def test_a_selection_has_equal_digests_exactly_when_the_list_of_records_is_equal
     pair: tuple[Tree, Tree], selection: Selection, relative: bool
 ) -> None:
     """The model goes through BuildKit's records one by one; the code works by directory."""
-    chosen = [select(Snapshot.of(each), selection, relative_names=relative) for each in pair]
+    chosen = [select(Snapshot.of(each), selection, listing="paths" if relative else "names") for each in pair]
     models = [model_select(each, selection, relative=relative) for each in pair]
     for one, model in zip(chosen, models, strict=True):
         assert isinstance(one, MissingSource) == (model == MISSING)
@@ -148,8 +148,8 @@ def test_a_selection_that_differs_reads_one_of_the_changed_paths(
     pair: tuple[Tree, Tree], selection: Selection, relative: bool
 ) -> None:
     before, after = map(Snapshot.of, pair)
-    first = select(before, selection, relative_names=relative)
-    second = select(after, selection, relative_names=relative)
+    first = select(before, selection, listing="paths" if relative else "names")
+    second = select(after, selection, listing="paths" if relative else "names")
     if first != second:
         changed = [change.path for change in diff(before, after)]
         assert any(reads(selection, path, before) or reads(selection, path, after) for path in changed)
@@ -168,9 +168,7 @@ def test_a_hypothetical_edit_changes_nothing_that_does_not_read_the_path(
     if not reads(selection, ContextPath(path), before):
         new = [change.path for change in diff(before, after)]
         if new == [path]:
-            assert select(before, selection, relative_names=True) == select(
-                after, selection, relative_names=True
-            )
+            assert select(before, selection, listing="paths") == select(after, selection, listing="paths")
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -256,7 +254,7 @@ def test_a_scan_of_the_wanted_paths_is_enough_for_the_selection(
         for path in sorted(drawn):
             plant(Path(folder), path, drawn[path])
         rules = rules_of([])
-        whole = select(scan(Path(folder), rules), selection, relative_names=relative)
+        whole = select(scan(Path(folder), rules), selection, listing="paths" if relative else "names")
         part = scan(Path(folder), rules, wanted=follow_paths([selection]))
         if not isinstance(whole, MissingSource):
-            assert select(part, selection, relative_names=relative) == whole
+            assert select(part, selection, listing="paths" if relative else "names") == whole

@@ -97,7 +97,7 @@ def test_a_named_context_that_is_missing_is_said(read: Callable[..., ReadingProb
 
 @pytest.mark.parametrize(
     "switches",
-    [Switches(), Switches(merges=True), Switches(relative_names=True, platform="linux/arm64")],
+    [Switches(), Switches(merges=True), Switches(listing="paths", platform="linux/arm64")],
 )
 def test_switches_survive_being_stored(switches: Switches) -> None:
     assert Switches.from_text(switches.as_text()) == switches

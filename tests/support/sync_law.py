@@ -626,7 +626,7 @@ class Laboratory:
         model = read_model(locate(folder, settings), build_options(settings, environ={}), self.inspect)
         if isinstance(model, ReadingProblem):
             raise TypeError(f"the case has no valid Dockerfile: {model.message}")
-        return model, read_tree(model, {}, relative_names=False)
+        return model, read_tree(model, {}, listing="names")
 
 
 class _Run:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from devloop.context.patterns import (
     GO_SPACE,
@@ -32,6 +32,12 @@ from devloop.paths import ContextPath, context_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+Listing = Literal["nested", "names", "paths"]
+"""How an engine lists what a wildcard or a filter takes: an entry is named by its base name, up to BuildKit
+0.24 with symlinks below a matched directory followed ("nested"), in 0.25 without ("names"); from 0.26 on it
+is named by its path ("paths")."""
+LISTINGS: Final[tuple[Listing, ...]] = ("nested", "names", "paths")
 
 MOST_LINKS: Final = 255
 """BuildKit gives up on a path after that many symlinks."""
@@ -91,14 +97,11 @@ class _Source:
         return not self.wildcard and self.includes is None and self.excludes is None
 
 
-def select(
-    snapshot: Snapshot, selection: Selection, *, relative_names: bool, follow_nested: bool = False
-) -> Selected | MissingSource:
+def select(snapshot: Snapshot, selection: Selection, *, listing: Listing) -> Selected | MissingSource:
     """Digest what the selection takes.
 
-    `relative_names` is True from BuildKit 0.26 on, `follow_nested` up to 0.24: there a symlink below a
-    matched directory is followed too. A wildcard that matches nothing is a digest like any other; a
-    plain path that leads nowhere is a missing source.
+    A wildcard that matches nothing is a digest like any other; a plain path that leads nowhere is a
+    missing source.
     """
     sources = _sources(selection)
     if isinstance(sources, MissingSource):
@@ -114,7 +117,7 @@ def select(
             modes.update(_raw(f"={taken.modes}\0"))
             entries += taken.entries
             continue
-        flat = _flat(snapshot, source, _Names(snapshot, relative_names, follow_nested))
+        flat = _flat(snapshot, source, _Names(snapshot, listing == "paths", listing == "nested"))
         if isinstance(flat, MissingSource):
             return flat
         content.update(b"*%x/%d;" % (flat.content, flat.entries))

@@ -14,6 +14,7 @@ from devloop.errors import DevloopError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from devloop.context.selection import Listing
     from devloop.engine.containers import Replacement, Stopped
     from devloop.engine.health import Health
     from devloop.engine.logs import LogLine
@@ -308,7 +309,7 @@ class BuilderFacts:
     platform: str | None = None
     supports_merge: bool = False
     has_provenance: bool = False
-    relative_names: bool = False
+    listing: Listing = "names"
     legacy_environment: bool = False
     """DOCKER_BUILDKIT=0 is set: the user's own `docker build` takes the legacy builder and its cache."""
     error: str | None = None

@@ -34,6 +34,7 @@ from devloop.engine.provenance import parse_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from devloop.context.selection import Listing
     from devloop.engine.base import BuildEvent, BuildRequest, Cancel
     from devloop.engine.endpoint import Endpoint
 
@@ -50,7 +51,7 @@ _GRACE_SECONDS = (3.0, 2.0)
 """How long a build may take to end after SIGINT, then after SIGTERM; after that it is killed."""
 
 _PROVENANCE_SINCE = (0, 14)
-_RELATIVE_NAMES_SINCE = (0, 26)
+_LISTS_NAMES_SINCE, _LISTS_PATHS_SINCE = (0, 25), (0, 26)
 _BUILDKIT_OF_ENGINE = (
     # Asking buildx costs a process, and distributions build engines whose BuildKit is v0.0.0. This is what
     # upstream put in; engines newer than the table have at least its first line.
@@ -463,8 +464,15 @@ def _builder_facts(facts: BuilderFacts, version: str, inspect: str) -> BuilderFa
         buildkit_version=buildkit,
         supports_merge=driver != "docker" or facts.image_store == "containerd",
         has_provenance=version_numbers(found[1] if found else None) >= _PROVENANCE_SINCE,
-        relative_names=numbers >= _RELATIVE_NAMES_SINCE,
+        listing=listing_of(numbers),
     )
+
+
+def listing_of(buildkit: tuple[int, int]) -> Listing:
+    """Return how a BuildKit of that version lists the takings of wildcards; an unknown one is taken as 0.25."""
+    if buildkit >= _LISTS_PATHS_SINCE:
+        return "paths"
+    return "nested" if (0, 0) < buildkit < _LISTS_NAMES_SINCE else "names"
 
 
 def version_numbers(version: str | None) -> tuple[int, int]:

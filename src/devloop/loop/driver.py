@@ -276,7 +276,7 @@ class Session:
             return
         self._keeper = Keeper(containers, self.workspace, self._show)
         self.workspace.builder = f"{facts.endpoint} {facts.name} {facts.image_store or ''}"
-        self.workspace.switches = Switches(facts.supports_merge, facts.relative_names, facts.platform)
+        self.workspace.switches = Switches(facts.supports_merge, facts.listing, facts.platform)
         self.workspace.inspect = self._inspect_image
         self._teacher.engine_words = engine_words(facts) or ""
         if facts.legacy_environment:

@@ -15,8 +15,8 @@ from devloop.context.entered import Entered, as_entered
 from devloop.context.index import Index
 from devloop.context.patterns import NO_RULES, IgnoreProblem, IgnoreRules, parse_ignore
 from devloop.context.scan import rescan, scan
+from devloop.context.selection import Listing, Selection, reads, select
 from devloop.context.selection import MissingSource as Missing
-from devloop.context.selection import Selection, reads, select
 from devloop.context.snapshot import Snapshot, diff
 from devloop.dockerfile.instructions import Dockerfile, parse
 from devloop.dockerfile.lines import SyntaxProblem
@@ -195,7 +195,7 @@ class Tree:
     """The contents of all contexts of a model at one moment; answers what an instruction takes."""
 
     snapshots: Mapping[str, Snapshot]
-    relative_names: bool
+    listing: Listing
     mirrors: Mapping[str, Entered] = field(default_factory=dict)
     _as_entered: dict[str, Snapshot] = field(default_factory=dict)
     _known: dict[tuple[str, Taken], ContentKey | MissingSource] = field(default_factory=dict)
@@ -205,9 +205,7 @@ class Tree:
         place = (context, taken)
         found = self._known.get(place)
         if found is None:
-            selected = select(
-                self.snapshots[context], selection_of(taken), relative_names=self.relative_names
-            )
+            selected = select(self.snapshots[context], selection_of(taken), listing=self.listing)
             if isinstance(selected, Missing):
                 found = MissingSource(selected.source)
             else:
@@ -222,7 +220,7 @@ class Tree:
         snapshot = self._as_entered[context]
         if snapshot is self.snapshots[context]:
             return now
-        selected = select(snapshot, selection_of(taken), relative_names=self.relative_names)
+        selected = select(snapshot, selection_of(taken), listing=self.listing)
         if isinstance(selected, Missing) or selected.directory_modes == now:
             return now
         return f"{now} {selected.directory_modes}"
@@ -232,7 +230,7 @@ def read_tree(
     model: Model,
     indexes: Mapping[str, Index],
     *,
-    relative_names: bool,
+    listing: Listing,
     mirrors: Mapping[str, Entered] | None = None,
 ) -> Tree:
     """Walk and hash what the model needs of its contexts."""
@@ -240,7 +238,7 @@ def read_tree(
         name: scan(context.root, context.rules, wanted=context.wanted, index=indexes.get(name))
         for name, context in model.contexts.items()
     }
-    return Tree(snapshots, relative_names, mirrors or {})
+    return Tree(snapshots, listing, mirrors or {})
 
 
 def reread_tree(
@@ -262,7 +260,7 @@ def reread_tree(
             wanted=context.wanted,
             index=indexes.get(name),
         )
-    return Tree(snapshots, before.relative_names, before.mirrors if mirrors is None else mirrors)
+    return Tree(snapshots, before.listing, before.mirrors if mirrors is None else mirrors)
 
 
 def changes_between(before: Tree, after: Tree) -> Mapping[str, tuple[PathChange, ...]]:

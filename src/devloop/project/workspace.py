@@ -9,6 +9,7 @@ from devloop.cache.baseline import Baseline
 from devloop.cache.predict import operation_key
 from devloop.cache.records import Records
 from devloop.context.entered import Entered
+from devloop.context.selection import LISTINGS, Listing
 from devloop.dockerfile.stages import BuildGraph, BuildOptions, ImageConfig, Images, Platform
 from devloop.plan.manifests import TextsOf
 from devloop.plan.model import PathChange
@@ -36,14 +37,14 @@ class Switches:
     """How the engine in use differs from others where it matters to the cache."""
 
     merges: bool = False
-    relative_names: bool = False
+    listing: Listing = "names"
     platform: str | None = None
 
     def as_text(self) -> Mapping[str, str]:
         """Return the switches as they are stored."""
         return {
             "merges": str(int(self.merges)),
-            "relative_names": str(int(self.relative_names)),
+            "listing": self.listing,
             "platform": self.platform or "",
         }
 
@@ -52,7 +53,7 @@ class Switches:
         """Read stored switches; what is missing has its default."""
         return cls(
             merges=found.get("merges") == "1",
-            relative_names=found.get("relative_names") == "1",
+            listing=next((one for one in LISTINGS if one == found.get("listing")), "names"),
             platform=found.get("platform") or None,
         )
 
@@ -122,9 +123,7 @@ class Workspace:
     def tree(self, model: Model) -> Tree:
         """Read the contents that the model needs."""
         indexes = {name: self.memory.index(context.root) for name, context in model.contexts.items()}
-        return read_tree(
-            model, indexes, relative_names=self.switches.relative_names, mirrors=self._mirrors(model)
-        )
+        return read_tree(model, indexes, listing=self.switches.listing, mirrors=self._mirrors(model))
 
     def tree_again(self, model: Model, before: Tree, dirty: Mapping[str, Iterable[str]]) -> Tree:
         """Look again at some paths of each context."""

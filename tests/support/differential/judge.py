@@ -106,7 +106,7 @@ class Laboratory:
         if not self.facts.reachable:
             raise RuntimeError(self.facts.error)
         self.engine = Engine(current_endpoint(self.environ), timeout_seconds=30)
-        self.switches = Switches(self.facts.supports_merge, self.facts.relative_names, self.facts.platform)
+        self.switches = Switches(self.facts.supports_merge, self.facts.listing, self.facts.platform)
         self.builder = f"{self.facts.endpoint} {self.facts.name} {self.facts.image_store or ''}"
 
     def inspect(self, reference: str, platform: Platform) -> ImageConfig | None:

@@ -469,7 +469,7 @@ def _builder_facts(facts: BuilderFacts, version: str, inspect: str) -> BuilderFa
 
 
 def listing_of(buildkit: tuple[int, int]) -> Listing:
-    """Return how a BuildKit of that version lists the takings of wildcards; an unknown one is taken as 0.25."""
+    """Return how a BuildKit of that version lists what wildcards take; an unknown one is taken as 0.25."""
     if buildkit >= _LISTS_PATHS_SINCE:
         return "paths"
     return "nested" if (0, 0) < buildkit < _LISTS_NAMES_SINCE else "names"

@@ -27,6 +27,7 @@ LAYERS = (
     ("watch",),
     ("engine",),
     ("loop",),
+    ("doctor",),
     ("ui",),
     ("config", "defaults", "planning", "review"),
     ("cli",),
@@ -45,6 +46,7 @@ PURE = (
     *("ui.board", "ui.plantext", "ui.reviewtext", "ui.text", "ui.view"),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
+    *("doctor.model",),
 )
 WORLD = {
     *("os", "subprocess", "threading", "time", "socket", "shutil", "tempfile", "signal", "asyncio", "queue"),

@@ -400,6 +400,24 @@ def test_a_code_can_be_silenced(shop: Project) -> None:
     assert codes(shop.set(silence=["dependency-install"])) == []
 
 
+@pytest.mark.parametrize("at", ["RUN pip", "COPY requirements.txt", "FROM"])
+def test_a_comment_silences_a_code_at_the_step_at_what_reaches_it_and_for_the_whole_file(
+    shop: Project, at: str
+) -> None:
+    shop.replace("Dockerfile", at, f"# Devloop: ignore=dependency-install, other\n{at}")
+    assert codes(shop.write("requirements.txt", "django\n")) == []
+
+
+def test_a_comment_at_another_instruction_silences_nothing(shop: Project) -> None:
+    shop.replace("Dockerfile", "COPY main.py", "# devloop: ignore=dependency-install\nCOPY main.py")
+    assert codes(shop.write("requirements.txt", "django\n")) == [("dependency-install", 4)]
+
+
+def test_a_comment_of_another_code_silences_nothing(shop: Project) -> None:
+    shop.replace("Dockerfile", "RUN pip", "# devloop: ignore=expensive-step\nRUN pip")
+    assert codes(shop.write("requirements.txt", "django\n")) == [("dependency-install", 5)]
+
+
 # Seconds
 
 

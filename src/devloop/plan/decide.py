@@ -7,6 +7,7 @@ from devloop.cache.baseline import Baseline
 from devloop.cache.predict import Prediction
 from devloop.cost.classify import manifest_family
 from devloop.cost.estimate import critical_path, format_seconds
+from devloop.dockerfile.silence import Silences
 from devloop.dockerfile.stages import BuildGraph, FromVertex, Step
 from devloop.plan.advice import Role, copy_first, is_needed, names_file
 from devloop.plan.model import (
@@ -81,10 +82,17 @@ class Situation:
     run_changes: tuple[str, ...] = ()
     warn_seconds: float = 5.0
     silenced: frozenset[str] = frozenset()
+    silences: Silences = Silences()
     dockerfile_changed: bool = False
     runs_container: bool = True
     sync: SyncPlan | Blocked | None = None
     reloader: str | None = None
+
+    def is_silenced(self, code: str, *steps: Step) -> bool:
+        """Tell whether a warning is not wanted: by the configuration, or by a comment at one of the steps."""
+        if code in self.silenced:
+            return True
+        return any(self.silences.silenced(code, step.span.first, step.span.last) for step in steps)
 
 
 def decide(situation: Situation) -> Plan:
@@ -302,20 +310,20 @@ def _warnings(situation: Situation, steps: tuple[PlannedStep, ...]) -> tuple[War
             continue
         if planned.status == "unknown" and _is_kept_by_checkpoint(situation, step, planned, cost):
             continue
-        warned = _warning(situation, step, planned, cost, steps)
-        if warned.code not in situation.silenced:
+        root = _root(situation, step) or step
+        warned = _warning(situation, steps[root.number], planned, cost, steps)
+        if not situation.is_silenced(warned.code, step, root):
             found.append(warned)
     return tuple(found)
 
 
 def _warning(
     situation: Situation,
-    step: Step,
+    root: PlannedStep,
     planned: PlannedStep,
     cost: StepCost,
     steps: tuple[PlannedStep, ...],
 ) -> Warned:
-    root = _root(situation, step) or planned
     path = root.cause.path if root.cause is not None else None
     why = _why(root, planned, path)
     if path is not None:
@@ -477,12 +485,9 @@ def _for_install(root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str
     return f"{where}: then this edit reruns no install"
 
 
-def _root(situation: Situation, step: Step) -> PlannedStep | None:
+def _root(situation: Situation, step: Step) -> Step | None:
     """Follow a step's inputs up to the first one that runs for a reason of its own."""
     by_vertex = {one.vertex: one for one in situation.graph.steps if one.vertex is not None}
-    planned = {
-        one.number: entry for one, entry in zip(situation.graph.steps, _planned_steps(situation), strict=True)
-    }
     vertex = step.vertex
     seen: set[int] = set()
     while vertex is not None and vertex not in seen:
@@ -501,8 +506,7 @@ def _root(situation: Situation, step: Step) -> PlannedStep | None:
         vertex = blocked[0]
     if vertex is None:
         return None
-    owner = by_vertex.get(vertex) or situation.graph.steps[situation.graph.vertices[vertex].step]
-    return planned.get(owner.number)
+    return by_vertex.get(vertex) or situation.graph.steps[situation.graph.vertices[vertex].step]
 
 
 def describe_seconds(seconds: float | None, seconds_from: SecondsFrom | None) -> str:

@@ -18,7 +18,7 @@ from devloop.cost.manifests import (
     read_manifest,
     sentence,
 )
-from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex
+from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Step
 from devloop.plan.causes import ChangesOf
 from devloop.plan.model import Cause, PathChange, Warned
 
@@ -176,7 +176,10 @@ _WAYS_OUT: Mapping[str, str] = {
 
 
 def tell(
-    warnings: Sequence[Warned], above: Above, families: Mapping[int, str | None], silenced: frozenset[str]
+    warnings: Sequence[Warned],
+    above: Above,
+    families: Mapping[int, str | None],
+    is_silenced: Callable[[str, Step], bool],
 ) -> tuple[Warned, ...]:
     """Put what is known of the manifests into each warning, and leave out what is silenced then."""
     by_place = {(step.span.first, step.text): step for step in above.graph.steps if step.vertex is not None}
@@ -186,5 +189,7 @@ def tell(
         news = None
         if step is not None and step.vertex is not None:
             news = manifest_news(above, step.vertex)
-        told.append(with_news(warned, news, families.get(step.number) if step is not None else None))
-    return tuple(one for one in told if one.code not in silenced)
+        one = with_news(warned, news, families.get(step.number) if step is not None else None)
+        if step is None or not is_silenced(one.code, step):
+            told.append(one)
+    return tuple(told)

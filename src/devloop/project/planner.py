@@ -17,6 +17,7 @@ from devloop.cost.estimate import estimate_step
 from devloop.cost.history import History, RestartTimes
 from devloop.cost.priors import PRIORS
 from devloop.dockerfile import instructions as ins
+from devloop.dockerfile.silence import silences
 from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Step
 from devloop.paths import context_path
 from devloop.plan.advice import Surroundings, cache_mount, is_filled, role_of
@@ -350,7 +351,8 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         baseline=question.baseline,
         run_changes=question.run_changes,
         warn_seconds=settings.warn_seconds,
-        silenced=frozenset(settings.silence),
+        silenced=frozenset(code.lower() for code in settings.silence),
+        silences=silences(model.dockerfile),
         dockerfile_changed=question.dockerfile_changed,
         sync=question.sync,
         reloader=question.reloader,
@@ -368,7 +370,7 @@ def _with_manifests(plan: Plan, situation: Situation, question: Question) -> Pla
         situation.graph, situation.prediction, situation.causes, question.changes_of, question.manifests
     )
     families = {number: cost.family for number, cost in situation.costs.items()}
-    return replace(plan, warnings=tell(plan.warnings, above, families, situation.silenced))
+    return replace(plan, warnings=tell(plan.warnings, above, families, situation.is_silenced))
 
 
 def describe_feeds(graph: BuildGraph, step: Step) -> str:

@@ -1,6 +1,6 @@
 """The configuration file with every key at its default, and a line on what each is for."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 
 from devloop.project.settings import Settings
 
@@ -76,6 +76,10 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("maximum_wait_seconds", "how long a busy tree may put an edit off"),
         ),
     ),
+    (
+        "Looking back at git's history.",
+        (("replay", "bots: whose commits are left out, by any part of the name or address of their author"),),
+    ),
 )
 
 
@@ -93,6 +97,10 @@ def default_config() -> str:
             if isinstance(value, dict):
                 lines.append(f"# {key}: {why}; a table at the end of this file")
                 tables += ["", f"[{key}]"]
+            elif is_dataclass(value) and not isinstance(value, type):
+                lines.append(f"# {key}: {why}; a table at the end of this file")
+                tables += ["", f"[{key}]"]
+                tables += [f"{one.name} = {_toml(getattr(value, one.name))}" for one in fields(value)]
             elif value is None:
                 lines.append(f"# {key} = {_example(key)}  # {why}")
             else:
@@ -123,5 +131,10 @@ def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return "[]"
+        return _toml_list([_toml(one) for one in value])
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _toml_list(items: list[str]) -> str:
+    line = f"[{', '.join(items)}]"
+    return line if len(line) < 80 else "\n".join(["[", *(f"  {item}," for item in items), "]"])

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from devloop.doctor.replay import Commit, FileChange, GraphsOf, Place, ReplayGraph
 from devloop.errors import DevloopError
+from devloop.project.settings import BOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,23 +26,6 @@ if TYPE_CHECKING:
     from devloop.project.discover import Location
     from devloop.project.reading import Model
     from devloop.project.workspace import Workspace
-
-BOTS: Final = (
-    "[bot]",
-    "dependabot",
-    "renovate",
-    "greenkeeper",
-    "pre-commit-ci",
-    "github-actions",
-    "pyup-bot",
-    "snyk-bot",
-    "allcontributors",
-    "semantic-release",
-    "weblate",
-    "mergify",
-    "bors",
-)
-"""A commit is a machine's when name or address of its author hold one of these, whatever their case."""
 
 DEFAULT_LIMIT: Final = 200
 

@@ -1,11 +1,37 @@
 """Every setting with its default. The configuration file and the flags use the same names."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from devloop.plan.model import NeverRule, SyncRule
 
 Output = Literal["auto", "live", "plain", "json"]
+
+
+BOTS: Final = (
+    "[bot]",
+    "dependabot",
+    "renovate",
+    "greenkeeper",
+    "pre-commit-ci",
+    "github-actions",
+    "pyup-bot",
+    "snyk-bot",
+    "allcontributors",
+    "semantic-release",
+    "weblate",
+    "mergify",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySettings:
+    """How git's history is read: a commit is a machine's when name or address of its author hold a `bots`.
+
+    Upper and lower case are alike.
+    """
+
+    bots: list[str] = field(default_factory=lambda: list(BOTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +43,7 @@ class Settings:
     `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
     `health_seconds`, `rollback`, `remove`. Bringing it up to date: `live_sync`, `sync`, `never`, `restart`,
     `supervisor`, `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `silence`.
-    Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`.
+    Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`.
     """
 
     # The build
@@ -65,6 +91,8 @@ class Settings:
     poll: bool = False
     quiet_seconds: float | None = None
     maximum_wait_seconds: float | None = None
+    # Looking back
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
 
     def env_values(self) -> tuple[tuple[str, str], ...]:
         """Return the variables of the container that have a value of their own."""

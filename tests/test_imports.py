@@ -46,7 +46,7 @@ PURE = (
     *("ui.board", "ui.plantext", "ui.reviewtext", "ui.text", "ui.view"),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
-    *("doctor.model", "doctor.replay"),
+    *("doctor.edits", "doctor.model", "doctor.replay"),
 )
 WORLD = {
     *("os", "subprocess", "threading", "time", "socket", "shutil", "tempfile", "signal", "asyncio", "queue"),

@@ -89,6 +89,7 @@ class ContextFile:
     path: str
     size: int
     is_link: bool = False
+    is_executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

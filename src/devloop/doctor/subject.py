@@ -1,0 +1,109 @@
+"""Reads a project into what rules look at; no engine is asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from devloop.doctor.model import ContextFile, PricedStep, Subject
+from devloop.errors import DevloopError
+from devloop.project.planner import classify_steps, price_steps
+from devloop.project.reading import ReadingProblem
+from devloop.project.texts import read_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from devloop.context.patterns import DirectoryRules
+    from devloop.project.reading import Model, Tree
+    from devloop.project.workspace import Workspace
+
+
+class NotExaminable(DevloopError):  # noqa: N818 - it names what the user will read
+    """The Dockerfile or an ignore file has an error; the message holds its place."""
+
+
+def read_subject(workspace: Workspace) -> Subject:
+    """Read a project as it stands, with what it is known to cost. Raises NotExaminable where it is broken."""
+    model = workspace.read()
+    if isinstance(model, ReadingProblem):
+        raise NotExaminable(model.rendered or model.message, hint=model.hint or None)
+    return subject_of(workspace, model, workspace.tree(model), context_files(model))
+
+
+def with_source(workspace: Workspace, subject: Subject, source: bytes) -> Subject | ReadingProblem:
+    """Return the subject as it is with another text of the Dockerfile; nothing is walked again."""
+    model = workspace.read(source=source)
+    if isinstance(model, ReadingProblem):
+        return model
+    return subject_of(workspace, model, workspace.tree(model), subject.paths)
+
+
+def subject_of(workspace: Workspace, model: Model, tree: Tree, paths: tuple[ContextFile, ...]) -> Subject:
+    """Put together what was read, and price the steps."""
+    warn_seconds = workspace.settings.warn_seconds
+    classes = classify_steps(model.graph, threshold_seconds=warn_seconds)
+    costs = price_steps(
+        model.graph, workspace.memory.history, workspace.location.identity, warn_seconds=warn_seconds
+    )
+    root = model.main.root
+    visible = {one.path for one in paths}
+
+    def texts(path: str) -> bytes | None:
+        return read_text(root / path) if path in visible else None
+
+    return Subject(
+        name=model.location.shown_dockerfile,
+        source=model.dockerfile.source,
+        dockerfile=model.dockerfile,
+        model=model,
+        tree=tree,
+        ignore_source=model.ignore_source if model.ignore_file is not None else None,
+        steps=tuple(
+            PricedStep(step, classes.get(step.number), costs[step.number]) for step in model.graph.steps
+        ),
+        paths=paths,
+        texts=texts,
+    )
+
+
+def context_files(model: Model) -> tuple[ContextFile, ...]:
+    """List the files of the main context that no rule excludes, sorted; nothing is read or followed."""
+    main = model.main
+    found: list[ContextFile] = []
+    todo: list[tuple[str, DirectoryRules]] = [("", main.rules.root())]
+    has_rules = bool(main.rules.patterns)
+    while todo:
+        path, rules = todo.pop()
+        for entry in _listed(main.root / path if path else main.root):
+            here = f"{path}/{entry.name}" if path else entry.name
+            is_excluded = has_rules and rules.excludes(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                inner = rules.enter(entry.name)
+                if not is_excluded or inner.may_keep_below():
+                    todo.append((here, inner))
+            elif not is_excluded:
+                one = _file(entry, here)
+                if one is not None:
+                    found.append(one)
+    return tuple(sorted(found, key=lambda one: one.path))
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return list(listing)
+    except OSError:
+        return []
+
+
+def _file(entry: os.DirEntry[str], path: str) -> ContextFile | None:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    is_link = stat.S_ISLNK(status.st_mode)
+    if not is_link and not stat.S_ISREG(status.st_mode):
+        return None
+    return ContextFile(path, status.st_size, is_link, bool(status.st_mode & 0o111) and not is_link)

@@ -140,6 +140,7 @@ WARNED: Final[dict[str, str]] = {
     "why": "why the edit reaches the step",
     "way_out": "how to avoid that",
     "manifest": "what changed in the manifests that the step installs from; empty where that is not known",
+    "repeats": "true where the warning before it was the same: same step, same code, same way out",
 }
 
 HEAD: Final = """\

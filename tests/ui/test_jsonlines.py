@@ -39,7 +39,7 @@ def test_a_plan_has_the_form_of_the_contract_and_its_warnings_stand_beside_it() 
     assert [warned["code"] for warned in document["warnings"]] == ["expensive-rerun"]
     assert set(document["warnings"][0]) == {
         *("code", "line", "instruction", "text", "seconds"),
-        *("seconds_from", "note", "why", "way_out", "manifest"),
+        *("seconds_from", "note", "why", "way_out", "manifest", "repeats"),
     }
     assert event_object(Planned(nothing_plan(), ("README.md",)), NOW)["ignored"] == [
         "README.md is ignored by .dockerignore:7 (*.md)"

@@ -56,6 +56,21 @@ def test_colour_changes_no_text() -> None:
         assert stripped == plan_lines(plan, 80, ascii_only=False)
 
 
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (80, "  ! again: RUN pip install -...requirements.txt (line 4), 14s  [expensive-rerun]"),
+        (44, "  ! again: RUN pip ...ents.txt (line 4), 14s"),
+    ],
+)
+def test_a_warning_that_repeats_is_one_line(width: int, expected: str) -> None:
+    plan = made_up.list_plan()
+    warned = replace(plan.warnings[0], repeats=True)
+    lines = plan_lines(replace(plan, warnings=(warned,)), width, ascii_only=True)
+    assert lines[-1] == expected
+    assert lines[-2] == ""
+
+
 def test_many_changes_are_counted() -> None:
     changes = tuple(PathChange(f"src/file{n:02}.py", "added") for n in range(30))
     text = "\n".join(plan_lines(replace(PLANS["code"], changes=changes), 80, ascii_only=False))

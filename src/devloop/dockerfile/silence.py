@@ -49,10 +49,13 @@ class Silences:
         return tuple((line, code) for line, code in found if code not in folded)
 
 
+NO_SILENCES = Silences()
+
+
 def silences(dockerfile: Dockerfile) -> Silences:
     """Read the comments that silence devloop."""
     if b"devloop" not in dockerfile.source.lower():
-        return Silences()
+        return NO_SILENCES
     text = dockerfile.source.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     found = []
     for number, line in enumerate(text.split("\n"), start=1):

@@ -50,6 +50,7 @@ from devloop.loop.messages import (
     ThreadCrashed,
 )
 from devloop.loop.proving import Prover
+from devloop.loop.tellings import Tellings
 from devloop.loop.watching import Watching, config_files
 from devloop.plan.model import Action, PathChange
 from devloop.plan.sync import SyncPlan
@@ -96,6 +97,7 @@ class Session:
         self._state = machine.LoopState(runs_container=workspace.settings.run, once=once)
         self._buildx = self._parts.builder(workspace.environ)
         self._teacher = Teacher(workspace)
+        self._tellings = Tellings()
         self._prover = Prover(workspace, lambda text, hint: self._note(text, hint, kind="config"))
         self._facts: BuilderFacts | None = None
         self._keeper: Keeper | None = None
@@ -450,6 +452,8 @@ class Session:
 
     def _read_everything(self, model: Model, saved: tuple[str, ...]) -> None:
         tree = self.workspace.tree(model)
+        for problem in self._tellings.unknown_codes(model.dockerfile, self.settings.silence):
+            self._show(problem)
         first, self._has_read = not self._has_read, True
         if first:
             files = sum(len(snapshot) for snapshot in tree.snapshots.values())
@@ -533,7 +537,7 @@ class Session:
         self._reached = Reached(model, tree, answered, version, spec, sync, reloader)
         if is_save:
             self._explained = events.Explained(answered.plan, is_built=False)
-            self._show(events.Planned(answered.plan, saved, first=first))
+            self._show(events.Planned(self._tellings.marked(answered.plan), saved, first=first))
         flight = self._flight
         self._advance(
             machine.TreeRead(

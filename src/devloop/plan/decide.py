@@ -7,7 +7,7 @@ from devloop.cache.baseline import Baseline
 from devloop.cache.predict import Prediction
 from devloop.cost.classify import manifest_family
 from devloop.cost.estimate import critical_path, format_seconds
-from devloop.dockerfile.silence import Silences
+from devloop.dockerfile.silence import NO_SILENCES, Silences
 from devloop.dockerfile.stages import BuildGraph, FromVertex, Step
 from devloop.plan.advice import Role, copy_first, is_needed, names_file
 from devloop.plan.model import (
@@ -82,7 +82,7 @@ class Situation:
     run_changes: tuple[str, ...] = ()
     warn_seconds: float = 5.0
     silenced: frozenset[str] = frozenset()
-    silences: Silences = Silences()
+    silences: Silences = NO_SILENCES
     dockerfile_changed: bool = False
     runs_container: bool = True
     sync: SyncPlan | Blocked | None = None
@@ -311,14 +311,13 @@ def _warnings(situation: Situation, steps: tuple[PlannedStep, ...]) -> tuple[War
         if planned.status == "unknown" and _is_kept_by_checkpoint(situation, step, planned, cost):
             continue
         root = _root(situation, step) or step
-        warned = _warning(situation, steps[root.number], planned, cost, steps)
+        warned = _warning(steps[root.number], planned, cost, steps)
         if not situation.is_silenced(warned.code, step, root):
             found.append(warned)
     return tuple(found)
 
 
 def _warning(
-    situation: Situation,
     root: PlannedStep,
     planned: PlannedStep,
     cost: StepCost,

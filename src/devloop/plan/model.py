@@ -71,8 +71,9 @@ class PlannedStep:
 class Warned:
     """An expensive step that is about to run again, in words that need no manual.
 
-    `code` is stable and can be silenced in the configuration. `manifest` says what changed in the manifests
-    that the step installs from, where that is known.
+    `code` is stable and can be silenced in the configuration and by a comment in the Dockerfile. `manifest`
+    says what changed in the manifests that the step installs from, where that is known. `repeats` tells that
+    the warning before it in this session was the same: views say it in one line.
     """
 
     code: str
@@ -85,6 +86,7 @@ class Warned:
     why: str
     way_out: str
     manifest: str = ""
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)

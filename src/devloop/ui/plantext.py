@@ -27,6 +27,7 @@ _LABEL: Final = 9
 _ROOMY: Final = 60
 _MANY_CHANGES: Final = 8
 _MANY_UNREAD: Final = 4
+_ROOM_FOR_TEXT: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +240,15 @@ def _is_marked(step: PlannedStep) -> bool:
 
 
 def warning_block(warned: Warned, width: int, marks: Symbols, *, indent: int = 2) -> list[Line]:
-    """One warning: which expensive step and what it costs, why the edit reaches it, and the way out."""
+    """One warning: which expensive step and what it costs, why the edit reaches it, and the way out.
+
+    One that repeats is a single line: the way out stands above.
+    """
     lead = " " * indent
     where = f" (line {warned.line})"
     room = max(width - indent - text_width(f"{marks.warning} expensive step: {where}"), 8)
+    if warned.repeats:
+        return [_repeated(warned, width - indent, lead, marks)]
     text = shorten(instruction_text(warned.instruction, warned.text), room, ellipsis=marks.ellipsis)
     rows: list[Line] = [((f"{lead}{marks.warning} expensive step: ", "warn"), (text, "bold"), (where, "dim"))]
     labelled = [("costs", _warned_cost(warned)), ("why", warned.why)]
@@ -256,6 +262,21 @@ def warning_block(warned: Warned, width: int, marks: Symbols, *, indent: int = 2
     return rows
 
 
+def _repeated(warned: Warned, room: int, lead: str, marks: Symbols) -> Line:
+    head, code = f"{marks.warning} again: ", f"  [{warned.code}]"
+    cost = "" if warned.seconds is None else f", {_about_seconds(warned)}"
+    where = f" (line {warned.line}){cost}"
+    # On a narrow screen the instruction is worth more than the code that was said before.
+    code = code if text_width(head + where + code) + _ROOM_FOR_TEXT <= room else ""
+    left = max(room - text_width(head + where + code), 8)
+    text = shorten(instruction_text(warned.instruction, warned.text), left, ellipsis=marks.ellipsis)
+    return ((f"{lead}{head}", "warn"), (text, "bold"), (where, "dim"), (code, "dim"))
+
+
+def _about_seconds(warned: Warned) -> str:
+    return f"{'' if warned.seconds_from == 'measured' else 'about '}{seconds_text(warned.seconds or 0.0)}"
+
+
 def _warned_cost(warned: Warned) -> str:
     code = f"  [{warned.code}]"
     if warned.seconds is None:
@@ -263,8 +284,7 @@ def _warned_cost(warned: Warned) -> str:
     basis = warned.note or (
         "measured on earlier builds here" if warned.seconds_from == "measured" else "an estimate"
     )
-    about = "" if warned.seconds_from == "measured" else "about "
-    return f"{about}{seconds_text(warned.seconds)} ({basis}){code}"
+    return f"{_about_seconds(warned)} ({basis}){code}"
 
 
 def layers_lines(rows: Sequence[LayerRow], width: int, *, ascii_only: bool, color: bool = False) -> list[str]:

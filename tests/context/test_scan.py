@@ -328,7 +328,7 @@ class TestIndex:
     def test_a_damaged_file_is_taken_for_an_absent_one(self, tmp_path: Path, damage: str) -> None:
         saved = tmp_path / "index"
         index = Index()
-        index.update("d/a", Row(1, 2, 3, 4, Entry("file", 0o644, "0" * 32, 1)))
+        index.update("d", {"a": Row(1, 2, 3, 4, Entry("file", 0o644, "0" * 32, 1))})
         assert save_index(index, saved)
         assert load_index(saved).lookup("d/a")
         raw = saved.read_bytes()
@@ -358,9 +358,8 @@ class TestIndex:
     def test_every_kind_of_row_survives_a_save(self, tmp_path: Path, entry: Entry) -> None:
         index = Index()
         row = Row(7, LONG_AGO, LONG_AGO + 1, 2**64 - 1, entry)
-        index.update("d/näme", row)
-        index.update("d/plain", Row(1, 2, 3, 4, Entry("file", 0o644, "1" * 32, 1)))
-        index.update("top", row)
+        index.update("d", {"näme": row, "plain": Row(1, 2, 3, 4, Entry("file", 0o644, "1" * 32, 1))})
+        index.update("", {"top": row})
         assert save_index(index, tmp_path / "index")
         loaded = load_index(tmp_path / "index")
         assert (loaded.lookup("d/näme"), loaded.lookup("top")) == (row, row)
@@ -386,7 +385,7 @@ class TestIndex:
         index = Index()
         assert save_index(index, saved)
         before = saved.read_bytes()
-        index.update("a", Row(1, 2, 3, 4, Entry("file", 0o644, "0" * 32, 1)))
+        index.update("", {"a": Row(1, 2, 3, 4, Entry("file", 0o644, "0" * 32, 1))})
 
         def full(*_: object) -> int:
             raise OSError(28, "No space left on device")
@@ -464,6 +463,21 @@ class TestRescan:
         assert list(before) == ["d", "d/e", "d/e/keep"]
         (tmp_path / "d/e/keep").unlink()
         assert list(rescan(before, tmp_path, ignore, dirty("d/e/keep"))) == []
+
+    def test_a_name_that_came_keeps_the_directory_that_another_one_left(self, tmp_path: Path) -> None:
+        """The directory keeps its own mode: it does not go and come again between the two."""
+        write(tmp_path, d__a="1")
+        (tmp_path / "d").chmod(0o700)
+        ignore = rules("d\n!d/a\n!d/b")
+        before = scan(tmp_path, ignore)
+        (tmp_path / "d/a").rename(tmp_path / "d/b")
+        after = rescan(before, tmp_path, ignore, dirty("d/a", "d/b"))
+        assert list(after) == ["d", "d/b"]
+        assert after[ContextPath("d")].mode == 0o700
+
+    def test_what_did_not_change_stays_the_same_object(self, tmp_path: Path, before: Snapshot) -> None:
+        after = rescan(before, tmp_path, NO_RULES, dirty("a", "d/b", "d/c", "d/none"))
+        assert after.root is before.root
 
     def test_a_wanted_link_that_leads_elsewhere_changes_what_is_looked_at(self, tmp_path: Path) -> None:
         write(tmp_path, one__a="1", two__a="2")

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from random import Random
 
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -15,23 +15,22 @@ from context.trees import (
     MISSING,
     Tree,
     files,
+    folder,
     model_select,
     pairs,
     paths,
     pattern_texts,
     plain_lines,
     selections,
+    text_file,
     trees,
 )
 from devloop.context.index import Index, load_index, save_index
 from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.context.scan import rescan, scan
 from devloop.context.selection import MissingSource, Selection, follow_paths, reads, select
-from devloop.context.snapshot import Entry, Snapshot, apply, diff, with_edits
+from devloop.context.snapshot import Directory, Entry, Snapshot, apply, diff, with_edits
 from devloop.paths import ContextPath
-
-if TYPE_CHECKING:
-    import random
 
 MANY = int(os.environ.get("DEVLOOP_CONTEXT_EXAMPLES", "300"))
 """How many examples a law gets; a soak run asks for many more."""
@@ -78,7 +77,7 @@ def test_a_diff_is_the_same_whether_or_not_digests_have_been_computed(pair: tupl
 
 @slow
 @given(trees, st.randoms())
-def test_the_order_in_which_paths_come_never_matters(drawn: Tree, order: random.Random) -> None:
+def test_the_order_in_which_paths_come_never_matters(drawn: Tree, order: Random) -> None:
     shuffled = list(drawn.items())
     order.shuffle(shuffled)
     assert list(Snapshot.of(dict(shuffled)).items()) == list(Snapshot.of(drawn).items())
@@ -227,6 +226,98 @@ def test_reading_the_dirty_paths_again_gives_what_a_new_scan_gives(
         fresh = scan(root, rules, wanted=wanted)
         assert diff(again, fresh) == ()
         assert diff(scan(root, rules, wanted=wanted, index=index), fresh) == ()
+
+
+def above(path: str, levels: int) -> ContextPath:
+    """Return the path itself, or so many levels up; the root at last."""
+    return ContextPath("/".join(path.split("/")[: max(0, path.count("/") + 1 - levels)]))
+
+
+@most
+@given(
+    pairs,
+    st.lists(pattern_texts, max_size=3),
+    st.lists(selections(), max_size=1),
+    st.lists(paths, max_size=4),
+    st.lists(st.integers(0, 2), min_size=1, max_size=3),
+    st.randoms(),
+)
+@example(
+    ({"a": folder(0o700), "a/a": text_file("1")}, {"a": folder(0o700), "a/b": text_file("1")}),
+    ["a", "!a/a", "!a/b"],
+    [],
+    [],
+    [0],
+    Random(0),
+)
+@example(
+    (
+        {"a": folder(0o700), "a/a": text_file("1"), "a/b": folder(0o700), "a/b/a": text_file("1")},
+        {"a": folder(0o700), "a/b": folder(0o700), "a/b/b": text_file("1")},
+    ),
+    [],
+    [Selection(("a/a", "a/b/?"))],
+    ["a/b/ab", "a/ab"],
+    [0],
+    Random(0),
+)
+def test_many_dirty_paths_at_once_give_what_a_new_scan_gives(  # noqa: PLR0917 - they are drawn
+    pair: tuple[Tree, Tree],
+    patterns: list[str],
+    wishes: list[Selection],
+    more: list[str],
+    levels: list[int],
+    order: Random,
+) -> None:
+    """Unchanged paths may be among the dirty ones, and directories may stand for what is in them."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "context")
+        root.mkdir()
+        rules = rules_of(patterns)
+        wanted = follow_paths(wishes) if wishes else None
+        index = Index()
+        for path in sorted(pair[0]):
+            plant(root, path, pair[0][path])
+        before = scan(root, rules, wanted=wanted, index=index)
+        changed = change(root, *pair)
+        dirty = [above(path, levels[at % len(levels)]) for at, path in enumerate(changed)]
+        dirty += map(ContextPath, more)
+        order.shuffle(dirty)
+        again = rescan(before, root, rules, dirty, wanted=wanted, index=index)
+        fresh_index = Index()
+        fresh = scan(root, rules, wanted=wanted, index=fresh_index)
+        assert diff(again, fresh) == ()
+        assert again.root.content == fresh.root.content
+        assert again.root.modes == fresh.root.modes
+        # Nothing is left in the index that a walk would not find; what is there is right.
+        known = {path: row.entry for path in again if (row := index.lookup(path)) is not None}
+        found = {path: row.entry for path in fresh if (row := fresh_index.lookup(path)) is not None}
+        assert known == found
+        if wanted is None:
+            assert {name for name, _ in index.blocks()} == {name for name, _ in fresh_index.blocks()}
+
+
+@slow
+@given(pairs, st.randoms())
+def test_nodes_put_directory_by_directory_are_as_if_put_one_by_one(
+    pair: tuple[Tree, Tree], order: Random
+) -> None:
+    before, after = map(Snapshot.of, pair)
+    directories = [path for path in ("", *pair[0]) if isinstance(before.node(path), Directory)]
+    order.shuffle(directories)
+    expected, result = before, before
+    for directory in directories[:3]:
+        there = result.node(directory)
+        if not isinstance(there, Directory) or not isinstance(expected.node(directory), Directory):
+            continue
+        target = after.node(directory)
+        names = {*there.children, *(target.children if isinstance(target, Directory) else ())}
+        nodes = {name: target.children.get(name) if isinstance(target, Directory) else None for name in names}
+        result = result.with_nodes(directory, nodes)
+        for name, node in nodes.items():
+            expected = expected.with_node(f"{directory}/{name}" if directory else name, node)
+    assert dict(result) == dict(expected)
+    assert result.root.content == expected.root.content
 
 
 @slow

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from devloop.context.snapshot import Entry, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MAGIC: Final = b"devloop index 1\n"
@@ -81,15 +82,15 @@ class Index:
         directory, _, name = path.rpartition("/")
         return self.rows(directory).get(name)
 
-    def update(self, path: str, row: Row | None) -> None:
-        """Keep a row for the path, or forget it."""
-        directory, _, name = path.rpartition("/")
-        rows = self.rows(directory)
-        if row is not None:
-            self.is_changed = self.is_changed or rows.get(name) != row
-            rows[name] = row
-        elif rows.pop(name, None) is not None:
-            self.is_changed = True
+    def update(self, directory: str, rows: Mapping[str, Row | None]) -> None:
+        """Keep or forget rows of one directory; those of other names stay."""
+        known = self.rows(directory)
+        for name, row in rows.items():
+            if row is None:
+                self.is_changed |= known.pop(name, None) is not None
+            elif known.get(name) is not row:
+                self.is_changed = True
+                known[name] = row
 
     def replace(self, directory: str, rows: Rows) -> None:
         """Keep these rows, and no others, for the directory."""

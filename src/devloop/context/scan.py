@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from devloop.context.index import UNSETTLED, Index, Row, Rows, is_settled
 from devloop.context.patterns import DirectoryRules, IgnoreRules, has_wildcard, match_path
-from devloop.context.snapshot import SOCKET, Directory, Entry, Snapshot, Unreadable
+from devloop.context.snapshot import SOCKET, Directory, Entry, Node, Snapshot, Unreadable
 from devloop.paths import ContextPath, context_path
 
 if TYPE_CHECKING:
@@ -65,31 +65,61 @@ def rescan(
     known = Index() if index is None else index
     scanner = _Scanner(root, rules, known)
     looked_at = None if wanted is None else _with_link_targets(scanner.root, wanted)
-    paths = {_topmost(snapshot, scanner.root, path) for path in dirty}
+    paths = _topmost(snapshot, scanner.root, dirty)
     if "" in paths or looked_at != snapshot.looked_at:
         # A link on a wanted path that leads elsewhere now changes what has to be looked at.
         return scan(root, rules, wanted=wanted, index=index)
-    result = snapshot
-    for path in sorted(paths):
-        if not any(path.startswith(f"{other}/") for other in paths):
-            result = scanner.again(result, path, _parts(looked_at))
-    kept = [
-        each
-        for each in snapshot.unreadable
-        if not any(each.path == path or each.path.startswith(f"{path}/") for path in paths)
-    ]
+    result, emptied = snapshot, set[str]()
+    for directory, names in _by_directory(paths).items():
+        found = scanner.names(snapshot, directory, names, _parts(looked_at))
+        result = result.with_nodes(directory, found)
+        if None in found.values():
+            emptied.add(directory)
+    # Only now: a name that came may keep the directory that another one left.
+    result = scanner.without_bridges(result, emptied)
+    kept = [each for each in snapshot.unreadable if not _is_at_or_below(each.path, paths)]
     unreadable = sorted({*kept, *scanner.unreadable}, key=lambda each: each.path)
     return Snapshot(result.root, tuple(unreadable), looked_at)
 
 
-def _topmost(snapshot: Snapshot, root: str, path: str) -> str:
-    """Return the path itself, or the highest parent that is not a directory both here and on disk."""
-    parts = path.split("/")
-    for at in range(1, len(parts)):
-        above = "/".join(parts[:at])
-        if not isinstance(snapshot.node(above), Directory) or not _is_directory(f"{root}/{above}"):
-            return above
-    return path
+def _topmost(snapshot: Snapshot, root: str, dirty: Iterable[ContextPath]) -> set[str]:
+    """Return for each path itself, or its highest parent that is not a directory both here and on disk."""
+    lost: dict[str, str | None] = {"": None}
+    paths: set[str] = set()
+    for path in dirty:
+        above = path.rpartition("/")[0]
+        if above not in lost:
+            _find_lost(snapshot, root, above, lost)
+        paths.add(lost[above] or path)
+    return paths
+
+
+def _find_lost(snapshot: Snapshot, root: str, path: str, lost: dict[str, str | None]) -> None:
+    """Note for a directory and those above it which is the highest that is none; None if all are."""
+    here, found = "", None
+    for part in path.split("/"):
+        here = f"{here}/{part}" if here else part
+        if here not in lost:
+            is_one = isinstance(snapshot.node(here), Directory) and _is_directory(f"{root}/{here}")
+            lost[here] = found or (None if is_one else here)
+        found = lost[here]
+
+
+def _by_directory(paths: set[str]) -> dict[str, list[str]]:
+    """Group paths by their directory; those below another of them are left out."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        above, _, name = path.rpartition("/")
+        groups.setdefault(above, []).append(name)
+    return {above: names for above, names in groups.items() if not _is_at_or_below(above, paths)}
+
+
+def _is_at_or_below(path: str, paths: set[str]) -> bool:
+    while path:
+        if path in paths:
+            return True
+        path = path.rpartition("/")[0]
+    return False
 
 
 def _is_directory(path: str) -> bool:
@@ -126,75 +156,101 @@ class _Scanner:
                 del above.children[name]
         return top
 
-    def again(self, snapshot: Snapshot, path: str, wanted: _Wanted) -> Snapshot:
-        """Read one path whose parents are directories, as they were."""
-        above, _, name = path.rpartition("/")
-        inside = self.rules.directory(above)
-        for part in above.split("/") if above else ():
+    def names(
+        self, snapshot: Snapshot, directory: str, names: Sequence[str], wanted: _Wanted
+    ) -> dict[str, Node | None]:
+        """Read some names of what is a directory here and on disk; None for what is not there, or not kept.
+
+        What is not wanted, and what cannot be looked at, is left out: it stays as it is.
+        """
+        for part in directory.split("/") if directory else ():
             wanted = _below(wanted, part)
             if wanted == ():
-                return snapshot
-        left = _below(wanted, name)
-        if left == ():
-            return snapshot
-        try:
-            status = os.lstat(f"{self.root}/{path}")
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return self._gone(snapshot, path)
-        except OSError as error:
-            self._report(path, error)
-            return snapshot
+                return {}
+        inside = self.rules.directory(directory)
+        old = snapshot.node(directory)
+        known = old.children if isinstance(old, Directory) else {}
+        prefix = f"{directory}/" if directory else ""
+        found: dict[str, Node | None] = {}
+        rows: dict[str, Row | None] = {}
+        for name in names:
+            left = _below(wanted, name)
+            if left == ():
+                continue
+            path = prefix + name
+            try:
+                status = os.lstat(f"{self.root}/{path}")
+            except (FileNotFoundError, NotADirectoryError, ValueError):
+                node, row = None, None
+            except OSError as error:
+                self._report(path, error)
+                continue
+            else:
+                node, row = self._node(path, name, status, inside, left, known=known.get(name))
+            if isinstance(known.get(name), Directory) and not isinstance(node, Directory):
+                self.index.forget(path)
+            found[name], rows[name] = node, row
+        self.index.update(directory, rows)
+        return found
+
+    def _node(
+        self,
+        path: str,
+        name: str,
+        status: os.stat_result,
+        inside: DirectoryRules,
+        wanted: _Wanted,
+        *,
+        known: Node | None,
+    ) -> tuple[Node | None, Row | None]:
+        """Read what is at a path, and say which row the index may keep of it."""
         is_excluded = inside.excludes(name)
         if stats.S_ISDIR(status.st_mode):
-            return self._directory_again(
-                snapshot, path, status, inside.enter(name), left, is_excluded=is_excluded
-            )
-        if isinstance(snapshot.node(path), Directory):
-            self.index.forget(path)
-        if is_excluded or (left is not None and not stats.S_ISLNK(status.st_mode)):
-            return self._gone(snapshot, path)
+            rules = inside.enter(name)
+            node = self._directory(path, status, rules, wanted, known=known, is_excluded=is_excluded)
+            return node, None
+        if is_excluded or (wanted is not None and not stats.S_ISLNK(status.st_mode)):
+            return None, None
         row = self.index.lookup(path)
-        if row is None or not _is_current(row, status):
-            read = self._read(path, status, row)
-            if read is None:
-                return self._gone(snapshot, path)
-            row, is_kept = read
-            self.index.update(path, row if is_kept else None)
-        return snapshot.with_node(path, row.entry)
+        if row is not None and _is_current(row, status):
+            return row.entry, row
+        read = self._read(path, status, row)
+        if read is None:
+            return None, None
+        row, is_kept = read
+        return row.entry, row if is_kept else None
 
-    def _directory_again(
+    def _directory(
         self,
-        snapshot: Snapshot,
         path: str,
         status: os.stat_result,
         rules: DirectoryRules,
         wanted: _Wanted,
         *,
+        known: Node | None,
         is_excluded: bool,
-    ) -> Snapshot:
+    ) -> Directory | None:
         if is_excluded and not rules.may_keep_below():
-            return self._gone(snapshot, path)
+            return None
         top = self.tree(Directory(stats.S_IMODE(status.st_mode), {}), path, rules, wanted)
         if not top.children and (is_excluded or wanted is not None):
-            return self._gone(snapshot, path)
-        self.index.update(path, None)
+            return None
         if wanted is None:
             self.index.keep_only(self.walked, below=path)
-        old = snapshot.node(path)
-        return snapshot.with_node(path, _shared(old, top) if isinstance(old, Directory) else top)
+        return _shared(known, top) if isinstance(known, Directory) else top
 
-    def _gone(self, snapshot: Snapshot, path: str) -> Snapshot:
-        """Take a path away, and above it what was kept for its sake alone."""
-        if isinstance(snapshot.node(path), Directory):
-            self.index.forget(path)
-        self.index.update(path, None)
-        result = snapshot.with_node(path, None)
-        while "/" in path:
-            path = path.rpartition("/")[0]
-            above = result.node(path)
-            if not isinstance(above, Directory) or above.children or not self._is_bridge(path, snapshot):
-                break
-            result = result.with_node(path, None)
+    def without_bridges(self, snapshot: Snapshot, emptied: Iterable[str]) -> Snapshot:
+        """Take away, from directories that lost something upwards, what was kept for its sake alone."""
+        result = snapshot
+        # The deepest first: one that goes may be the last thing in another.
+        for directory in sorted(emptied, key=lambda path: path.count("/"), reverse=True):
+            path = directory
+            while path:
+                node = result.node(path)
+                if not isinstance(node, Directory) or node.children or not self._is_bridge(path, snapshot):
+                    break
+                result = result.with_node(path, None)
+                path = path.rpartition("/")[0]
         return result
 
     def _is_bridge(self, path: str, snapshot: Snapshot) -> bool:
@@ -322,9 +378,10 @@ def _file(path: str, status: os.stat_result, old: Row | None) -> Entry:
 def _file_digest(path: str, size: int) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        data = os.read(descriptor, CHUNK)
+        # One byte more than there should be: a buffer of that size is cheap, and less in it is the end.
+        data = os.read(descriptor, min(size + 1, CHUNK))
         hasher = hashlib.sha256(data)
-        if len(data) != size or size >= CHUNK:
+        if len(data) != size:
             while data := os.read(descriptor, CHUNK):
                 hasher.update(data)
         for name, value in _attributes(descriptor):

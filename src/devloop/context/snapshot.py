@@ -249,6 +249,24 @@ class Snapshot(Mapping[ContextPath, Entry]):
         root = _put(self.root, path.split("/"), node)
         return self if root is self.root else Snapshot(root, self.unreadable, self.looked_at)
 
+    def with_nodes(self, directory: str, nodes: Mapping[str, Node | None]) -> Snapshot:
+        """Return a copy with these names of one directory put there, or taken away, as `with_node` does."""
+        old = self.node(directory)
+        children = dict(old.children) if isinstance(old, Directory) else {}
+        is_same = True
+        for name, node in nodes.items():
+            if node is None:
+                is_same &= children.pop(name, None) is None
+            elif children.get(name) != node:
+                is_same = False
+                children[name] = node
+        if is_same:
+            return self
+        new = Directory(old.mode if isinstance(old, Directory) else 0o755, children)
+        if directory:
+            return self.with_node(directory, new)
+        return Snapshot(new, self.unreadable, self.looked_at)
+
     def __getitem__(self, path: ContextPath) -> Entry:
         node = self.node(path) if path else None
         if node is None:

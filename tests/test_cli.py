@@ -71,7 +71,7 @@ def test_a_known_error_ends_with_1_and_says_what_to_do_on_stderr(tmp_path: Path,
     assert found.out == ""
     assert found.err.splitlines() == [
         f"devloop: error: there is no Dockerfile in {tmp_path}",
-        "  run devloop in the folder of a Dockerfile, or name it: devloop watch --file path/to/Dockerfile",
+        "  run devloop in the folder of a Dockerfile, or name one with --file path/to/Dockerfile",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_broken_dockerfile_is_shown_with_its_line(project: Path, capsys: Strea
     [
         (["plan", "--wrong"], "--wrong"),
         (["plqn"], "plqn"),
-        (["watch", "--output", "loud"], "is auto, live, plain or json"),
+        (["watch", "--output", "loud"], "must be auto, live, plain or json"),
         (["watch", "--build-arg", "=x"], "'=x' has no name"),
         (["watch", "--env", "=x"], "'=x' has no name"),
         (["watch", "--build-context", "app"], "'app' has no path"),
@@ -341,3 +341,10 @@ def test_a_port_that_is_none_is_said_before_anything_is_built(tmp_path: Path) ->
     assert done.returncode == 1
     assert "'abc' is no port" in done.stderr
     assert done.stdout == ""
+
+
+def test_why_of_a_name_that_is_no_path_and_no_step_is_an_error(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["why", "nosuchthing"]) == 1
+    assert "'nosuchthing' is no file here, and no step begins like that" in capsys.readouterr().err

@@ -129,12 +129,12 @@ def test_ports_and_variables_may_be_written_as_numbers(write: Callable[..., Path
     [
         ("tagret = 'x'", "devloop.toml: unknown key 'tagret'", "did you mean 'target'?"),
         ("build-arg = {}", "devloop.toml: unknown key 'build-arg'", "did you mean 'build_arg'?"),
-        ("run = 'perhaps'", "devloop.toml: run: input should be a valid boolean", "devloop config"),
-        ("target = ['a']", "devloop.toml: target: input should be a valid string", "devloop config"),
-        ("publish = '8000'", "devloop.toml: publish: input should be a valid list", "devloop config"),
-        ("stop_seconds = 'soon'", "devloop.toml: stop_seconds: input should be a valid number", "config"),
-        ("output = 'loud'", "devloop.toml: output: input should be 'auto', 'live', 'plain' or 'json'", ""),
-        ("[env]\nA = [1]", "devloop.toml: env.A: input should be a valid string", "devloop config"),
+        ("run = 'perhaps'", "devloop.toml: run: must be a boolean", "devloop config"),
+        ("target = ['a']", "devloop.toml: target: must be a string", "devloop config"),
+        ("publish = '8000'", "devloop.toml: publish: must be a list", "devloop config"),
+        ("stop_seconds = 'soon'", "devloop.toml: stop_seconds: must be a number", "config"),
+        ("output = 'loud'", "devloop.toml: output: must be 'auto', 'live', 'plain' or 'json'", ""),
+        ("[env]\nA = [1]", "devloop.toml: env.A: must be a string", "devloop config"),
         ("target = ", "devloop.toml is not valid TOML: Invalid value", ""),
     ],
 )

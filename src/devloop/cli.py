@@ -125,7 +125,7 @@ def _given(**flags: object) -> dict[str, Any]:
                 raise typer.BadParameter(f"{name!r} has no path", param_hint="--build-context")
     found["build_context"] = contexts
     if found.get("output") not in {None, "auto", "live", "plain", "json"}:
-        raise typer.BadParameter("is auto, live, plain or json", param_hint="--output")
+        raise typer.BadParameter("must be auto, live, plain or json", param_hint="--output")
     for name in ("no_cache", "poll"):
         found[name] = True if found.get(name) else None
     return found
@@ -134,7 +134,7 @@ def _given(**flags: object) -> dict[str, Any]:
 def _restart_mode(value: str | None) -> str | None:
     if value is None or value in {"auto", "process", "container", "none"} or value.startswith("signal:"):
         return value
-    raise typer.BadParameter("is auto, process, container, none or signal:NAME", param_hint="--restart")
+    raise typer.BadParameter("must be auto, process, container, none or signal:NAME", param_hint="--restart")
 
 
 def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings, Path | None]":
@@ -505,6 +505,11 @@ def why(  # noqa: PLR0917 - typer calls it by name
             )
         else:
             story = review.tell_path(workspace, Path(text))
+            if "/" not in text and not story.exists and not story.readers:
+                raise DevloopError(
+                    f"{text!r} is no file here, and no step begins like that",
+                    hint="devloop layers lists the steps",
+                )
             _print_found(
                 lambda style: reviewtext.path_lines(story, style.width, **style.options),
                 reviewtext.why_json("path", reviewtext.path_document(story)) if json else None,

@@ -70,9 +70,17 @@ def check_config(found: Mapping[str, Any], file: str) -> dict[str, Any]:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigProblem(
-            f"{file}: {place}: {first['msg'].lower()}", hint="every key and its default: devloop config"
+            f"{file}: {place}: {_expectation(first['msg'])}", hint="every key and its default: devloop config"
         ) from error
     return {key: getattr(settings, key) for key in found}
+
+
+def _expectation(message: str) -> str:
+    """Say what pydantic found in the words of the other messages: `must be a list`."""
+    said = message[:1].lower() + message[1:]
+    for theirs, ours in (("input should be a valid ", "must be a "), ("input should be ", "must be ")):
+        said = said.replace(theirs, ours)
+    return said.replace("must be a integer", "must be an integer").replace("dictionary", "table")
 
 
 def _checker() -> "TypeAdapter[Settings]":

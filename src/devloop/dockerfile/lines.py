@@ -52,7 +52,7 @@ class SyntaxProblem:
             f"    {shown}",
             f"    {indent}^",
         ]
-        if self.expected is not None:
+        if self.expected is not None and f"did you mean {self.expected}?" not in self.message:
             lines.append(f"    expected {self.expected}")
         return "\n".join(lines)
 

@@ -604,8 +604,10 @@ def read_env_file(path: Path) -> dict[str, str | None]:
         # An editor of Windows may have put a mark of its own in front.
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise DevloopError(
-            f"the environment file {path.name} cannot be read: {error}", hint="check the key env_file"
+            f"the environment file {path.name} cannot be read: {why}",
+            hint="check --env-file, or the key env_file",
         ) from error
     found: dict[str, str | None] = {}
     # A value may hold what Python takes for the end of a line as well.

@@ -92,8 +92,8 @@ def _dockerfile(folder: Path, settings: Settings) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ProjectNotFound(
-        f"there is no Dockerfile in {folder}",
-        hint="run devloop in the folder of a Dockerfile, or name it: devloop watch --file path/to/Dockerfile",
+        f"there is no Dockerfile in {folder.resolve()}",
+        hint="run devloop in the folder of a Dockerfile, or name one with --file path/to/Dockerfile",
     )
 
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devloop.cost.classify import classify
-from devloop.cost.estimate import Estimate, critical_path, estimate_step, format_seconds
+from devloop.cost.estimate import (
+    BuildOverhead,
+    Estimate,
+    critical_path,
+    estimate_overhead,
+    estimate_step,
+    format_seconds,
+)
 
 NPM = classify("npm ci")
 SECONDS = st.floats(min_value=0, max_value=1e4)
@@ -151,3 +158,32 @@ def test_every_order_of_a_diamond_gives_the_same_length() -> None:
     nodes = {"a": (1.0, []), "b": (5.0, ["a"]), "c": (2.0, ["a", "b"]), "d": (1.0, ["c", "b", "a"])}
     for order in itertools.permutations(nodes):
         assert critical_path({name: nodes[name] for name in order}) == 9.0
+
+
+# Overheads
+
+
+def overhead(seconds: float, *ran: str) -> BuildOverhead:
+    return BuildOverhead(frozenset(ran), seconds)
+
+
+def test_builds_in_which_the_same_steps_ran_tell_the_overhead() -> None:
+    builds = (overhead(9.0, "a", "b"), overhead(1.0, "b"), overhead(3.0, "b"), overhead(2.0, "b"))
+    assert estimate_overhead(builds, frozenset({"b"})) == 2.0
+    assert estimate_overhead(builds, frozenset({"a", "b"})) == 9.0
+
+
+def test_else_the_builds_tell_whose_steps_are_most_like_these() -> None:
+    builds = (overhead(9.0, "a", "b", "c"), overhead(1.0, "c"), overhead(7.0, "x", "b", "c"))
+    assert estimate_overhead(builds, frozenset({"b", "c"})) == 8.0
+
+
+def test_else_builds_in_which_anything_ran_or_nothing_as_in_this_one() -> None:
+    builds = (overhead(9.0, "a"), overhead(0.5), overhead(5.0, "b"), overhead(0.7))
+    assert estimate_overhead(builds, frozenset({"c"})) == 7.0
+    assert estimate_overhead(builds, frozenset()) == pytest.approx(0.6)
+
+
+def test_else_any_build_and_without_one_nothing_is_known() -> None:
+    assert estimate_overhead((overhead(0.5),), frozenset({"c"})) == 0.5
+    assert estimate_overhead((), frozenset({"c"})) is None

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devloop.cost import history as module
+from devloop.cost.estimate import BuildOverhead
 from devloop.cost.history import BuildRecord, History, RestartTimes, StepRecord, StepStatus, SyncRecord
 from devloop.state.database import Database
 
@@ -45,6 +46,8 @@ def test_a_build_comes_back_as_it_was_recorded(history: History) -> None:
         builder="default",
         predicted_seconds=8.0,
         prediction='{"x": 1}',
+        chain_seconds=3.25,
+        context_seconds=0.5,
     )
     history.record_build(record)
     assert history.last_builds("p", 5) == (record,)
@@ -147,16 +150,31 @@ def test_all_projects_together_are_bounded_too(monkeypatch: pytest.MonkeyPatch) 
         assert database.read("SELECT count(*) FROM durations") == [(7,)]
 
 
-def test_overheads_are_medians_of_the_builds_that_measured_them(history: History) -> None:
-    for at, export in ((1.0, 1.0), (2.0, 9.0), (3.0, 2.0), (4.0, None)):
-        history.record_build(build(at=at, export_seconds=export, metadata_seconds=None))
-    overheads = history.overheads("p")
-    assert (overheads.export_seconds, overheads.metadata_seconds, overheads.builds) == (2.0, None, 4)
+def test_the_overhead_of_a_build_is_what_it_took_beyond_its_longest_chain(history: History) -> None:
+    history.record_build(build(step("a"), step("b", None, "cached"), at=1.0, seconds=9.5, chain_seconds=9.0))
+    history.record_build(build(step("a"), step("b"), at=2.0, seconds=4.0, chain_seconds=4.1))
+    assert history.overheads("p") == (
+        BuildOverhead(frozenset({"a", "b"}), 0.0),
+        BuildOverhead(frozenset({"a"}), 0.5),
+    )
 
 
-def test_builds_that_failed_say_nothing_about_overheads(history: History) -> None:
-    history.record_build(build(outcome="failed"))
-    assert history.overheads("p").builds == 0
+def test_a_build_that_failed_or_has_no_chain_says_nothing_about_overheads(history: History) -> None:
+    history.record_build(build(outcome="failed", chain_seconds=1.0))
+    history.record_build(build())
+    assert history.overheads("p") == ()
+
+
+def test_overheads_of_all_projects_can_be_asked_for(history: History) -> None:
+    history.record_build(build(project="p", seconds=3.0, chain_seconds=2.0))
+    assert history.overheads("q") == ()
+    assert history.overheads(None) == (BuildOverhead(frozenset(), 1.0),)
+
+
+def test_only_recent_overheads_are_returned(history: History) -> None:
+    for at in range(5):
+        history.record_build(build(at=at, seconds=at + 1.0, chain_seconds=0.0))
+    assert [one.seconds for one in history.overheads("p", recent=2)] == [5.0, 4.0]
 
 
 def test_restart_times_are_medians_of_their_kind(history: History) -> None:

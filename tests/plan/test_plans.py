@@ -430,6 +430,24 @@ def test_measured_seconds_are_said_to_be_measured(make: Callable[..., Project]) 
     assert (warned.seconds, warned.seconds_from, warned.note) == (40.0, "measured", "measured, 1 run")
 
 
+def test_the_overhead_of_builds_like_this_one_is_part_of_the_price(make: Callable[..., Project]) -> None:
+    project = make().built({2: 0.1, 3: 0.1, 4: 40.0, 6: 0.1, 7: 0.2}, overhead=3.0)
+    project.write("main.py", "print(2)\n").built({6: 0.1, 7: 0.2}, overhead=0.5)
+    assert project.write("main.py", "print(3)\n").plan().seconds == pytest.approx(0.8)
+    assert project.write("requirements.txt", "django\n").plan().seconds == pytest.approx(40.4 + 3.0)
+
+
+def test_stages_that_build_side_by_side_cost_what_the_longer_one_does(make: Callable[..., Project]) -> None:
+    dockerfile = (
+        "FROM a AS one\nCOPY one .\nRUN slow\nFROM a AS two\nCOPY two .\nRUN slower\n"
+        "FROM a\nCOPY --from=one /o /o\nCOPY --from=two /t /t\n"
+    )
+    project = make(dockerfile, {"one": "1", "two": "1"})
+    project.built({2: 0.5, 3: 20.0, 5: 0.5, 6: 30.0, 8: 1.0, 9: 1.0})
+    plan = project.write("one", "2").write("two", "2").plan()
+    assert plan.seconds == pytest.approx(31.5)
+
+
 def test_a_changed_variable_does_not_forget_what_a_step_took(make: Callable[..., Project]) -> None:
     project = make("FROM python:3.12\nENV A=1\nRUN pip install flask\n", {}).built({3: 33.0})
     plan = project.replace("Dockerfile", "A=1", "A=2").plan()

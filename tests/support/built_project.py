@@ -83,8 +83,17 @@ class Project:
         memory.close()
         return self
 
-    def built(self, seconds: Mapping[int, float] | None = None, *, failed_line: int | None = None) -> Project:
-        """Build what is there now; `seconds` tells by line what the steps that ran have taken."""
+    def built(
+        self,
+        seconds: Mapping[int, float] | None = None,
+        *,
+        failed_line: int | None = None,
+        overhead: float | None = None,
+    ) -> Project:
+        """Build what is there now; `seconds` tells by line what the steps that ran have taken.
+
+        `overhead` is what the build took beyond them, as one chain.
+        """
         memory = Memory(self.location)
         memory.save_builder(BUILDER, {})
         workspace = self._workspace(memory)
@@ -109,12 +118,12 @@ class Project:
             memory.save_baseline(describe(model.graph, tree), tree.snapshots)
             workspace.keep_manifests(model, tree)
         if seconds:
-            memory.record_build(self._record(model, seconds))
+            memory.record_build(self._record(model, seconds, overhead))
         memory.save_indexes()
         memory.close()
         return self
 
-    def _record(self, model: Model, seconds: Mapping[int, float]) -> BuildRecord:
+    def _record(self, model: Model, seconds: Mapping[int, float], overhead: float | None) -> BuildRecord:
         kinds = classify_steps(model.graph)
         steps = tuple(
             StepRecord(
@@ -138,13 +147,14 @@ class Project:
             engine="engine",
             builder=BUILDER,
             started_at=1.0,
-            seconds=sum(seconds.values()),
+            seconds=sum(seconds.values()) + (overhead or 0.0),
             outcome="ok",
             context_bytes=None,
             export_seconds=None,
             metadata_seconds=None,
             predicted_seconds=None,
             steps=steps,
+            chain_seconds=sum(seconds.values()) if overhead is not None else None,
         )
 
     # Plans

@@ -105,6 +105,38 @@ def critical_path(nodes: Mapping[Node, tuple[float, Sequence[Node]]]) -> float:
     return max(done.values(), default=0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class BuildOverhead:
+    """What a build took beyond its longest chain of steps: start, lookups, context, export.
+
+    `ran` are the keys of the steps that ran.
+    """
+
+    ran: frozenset[str]
+    seconds: float
+
+
+def estimate_overhead(builds: Sequence[BuildOverhead], runs: frozenset[str]) -> float | None:
+    """Estimate the overhead of a build in which these steps run, from earlier ones, newest first.
+
+    Those builds tell whose steps are most like these, because what is exported is what the steps made. None
+    where no build is known.
+    """
+    if not builds:
+        return None
+    likeness = [_likeness(one.ran, runs) for one in builds]
+    nearest = max(likeness)
+    chosen = [one.seconds for one, like in zip(builds, likeness, strict=True) if like == nearest]
+    return median(chosen[:RECENT_RUNS])
+
+
+def _likeness(first: frozenset[str], second: frozenset[str]) -> float:
+    """Return the share of steps that ran in both; builds in which anything ran are a little alike."""
+    if not first or not second:
+        return float(first == second)
+    return (1 + len(first & second)) / (1 + len(first | second))
+
+
 def _measured(durations: Sequence[float]) -> Estimate:
     recent = durations[:RECENT_RUNS]
     seconds = median(recent)

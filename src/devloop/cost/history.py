@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
+from devloop.cost.estimate import BuildOverhead
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
@@ -53,7 +55,10 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class BuildRecord:
-    """One build. `prediction` is an opaque text of the caller, kept beside what really happened."""
+    """One build. `prediction` is an opaque text of the caller, kept beside what really happened.
+
+    `chain_seconds` is what the longest chain of its steps took, as the builder runs stages side by side.
+    """
 
     project: str
     dockerfile: str
@@ -69,6 +74,8 @@ class BuildRecord:
     builder: str | None = None
     predicted_seconds: float | None = None
     prediction: str | None = None
+    chain_seconds: float | None = None
+    context_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +96,6 @@ class SyncRecord:
     kind: str
     seconds: float
     rebuild_seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Overheads:
-    """What a build pays besides its steps: medians of the recent builds that measured it."""
-
-    export_seconds: float | None
-    metadata_seconds: float | None
-    builds: int
 
 
 class History:
@@ -158,7 +156,8 @@ class History:
         """Load the last builds of a project with their steps, newest first."""
         rows = self._database.read(
             "SELECT id, project, dockerfile, target, engine, started_at, seconds, outcome, context_bytes,"
-            " export_seconds, metadata_seconds, builder, predicted_seconds, prediction"
+            " export_seconds, metadata_seconds, builder, predicted_seconds, prediction, chain_seconds,"
+            " context_seconds"
             " FROM builds WHERE project = ? ORDER BY started_at DESC, id DESC LIMIT ?",
             (project, count),
         )
@@ -175,14 +174,22 @@ class History:
             for row in rows
         )
 
-    def overheads(self, project: str, *, recent: int = RECENT) -> Overheads:
-        """Take the medians of export and base lookups over the last successful builds of a project."""
+    def overheads(self, project: str | None, *, recent: int = RECENT) -> tuple[BuildOverhead, ...]:
+        """Take what the last successful builds took beyond their steps, newest first; None: of any project.
+
+        Builds of which the longest chain was not recorded say nothing.
+        """
         rows = self._database.read(
-            "SELECT export_seconds, metadata_seconds FROM builds"
-            " WHERE project = ? AND outcome = 'ok' ORDER BY started_at DESC, id DESC LIMIT ?",
-            (project, recent),
+            "SELECT seconds - chain_seconds, (SELECT group_concat(key, char(10)) FROM steps"
+            " WHERE build = builds.id AND status = 'run') FROM builds"
+            " WHERE (? IS NULL OR project = ?) AND outcome = 'ok' AND chain_seconds IS NOT NULL"
+            " ORDER BY started_at DESC, id DESC LIMIT ?",
+            (project, project, recent),
         )
-        return Overheads(_median(row[0] for row in rows), _median(row[1] for row in rows), len(rows))
+        # Steps that overlap by a rounding error must not make an overhead that helps.
+        return tuple(
+            BuildOverhead(frozenset((keys or "").split()), max(seconds, 0.0)) for seconds, keys in rows
+        )
 
     def record_restart(
         self,
@@ -260,8 +267,9 @@ class History:
 def _insert_build(connection: sqlite3.Connection, build: BuildRecord) -> int:
     cursor = connection.execute(
         "INSERT INTO builds (project, dockerfile, target, engine, builder, started_at, seconds, outcome,"
-        " context_bytes, export_seconds, metadata_seconds, predicted_seconds, prediction)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " context_bytes, export_seconds, metadata_seconds, predicted_seconds, prediction, chain_seconds,"
+        " context_seconds)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             build.project,
             build.dockerfile,
@@ -276,6 +284,8 @@ def _insert_build(connection: sqlite3.Connection, build: BuildRecord) -> int:
             build.metadata_seconds,
             build.predicted_seconds,
             build.prediction,
+            build.chain_seconds,
+            build.context_seconds,
         ),
     )
     return cast("int", cursor.lastrowid)

@@ -16,6 +16,7 @@ from devloop.loop import events
 from devloop.loop.account import PRUNED, WRONG, Findings, account_of
 from devloop.loop.builds import Seen, engine_definitions, match_outcome
 from devloop.loop.flight import Flight
+from devloop.plan.decide import longest_chain
 from devloop.plan.model import Cause
 from devloop.project.planner import classify_steps, step_key
 from devloop.project.reading import Model, Tree
@@ -220,8 +221,22 @@ class Teacher:
             predicted_seconds=flight.answered.build_seconds,
             prediction=account_to_json(account),
             steps=tuple(steps),
+            chain_seconds=longest_chain(model.graph, _seconds_by_vertex(model, seen)),
+            context_seconds=outcome.context_seconds,
         )
         workspace.memory.record_build(self.record)
+
+
+def _seconds_by_vertex(model: Model, seen: Seen) -> Mapping[int, float]:
+    """Return what the steps that ran have taken, by vertex."""
+    steps = model.graph.steps
+    return {
+        vertex: found.seconds
+        for number, found in seen.steps.items()
+        if (vertex := steps[number].vertex) is not None
+        and found.status == "run"
+        and found.seconds is not None
+    }
 
 
 def _is_known(key: str | None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 WARNINGS: Mapping[str, str] = {
     "dependency-install": "an edit of a manifest makes an install run again",
-    "manifest-without-dependency-change": "an edit of a manifest without a changed dependency makes an install run",
+    "manifest-without-dependency-change": "a manifest without a changed dependency makes an install run",
     "source-above-install": "an edit of a file that an install does not need makes it run again",
     "build-from-source": "an edit of the source makes a long build run again",
     "variable-above-step": "a changed variable makes an expensive step below it run again",

@@ -181,16 +181,27 @@ def rebuild_seconds(situation: Situation) -> float | None:
 
 def build_seconds(situation: Situation) -> float | None:
     """Price what the builder does: the longest chain of steps that run, with lookups and export."""
-    nodes: dict[int, tuple[float, Sequence[int]]] = {}
+    seconds: dict[int, float] = {}
     for vertex, answer in zip(situation.graph.vertices, situation.prediction.answers, strict=True):
         if answer.result.hit == "yes":
             continue
         cost = situation.costs.get(vertex.step, StepCost())
         if cost.seconds is None and vertex.operation.kind == "exec":
             return None
-        above = [one.producer.vertex for one in vertex.inputs if isinstance(one.producer, FromVertex)]
-        nodes[vertex.number] = (cost.seconds or 0.0, above)
-    return round(critical_path(nodes) + (situation.overheads.build or 0.0), 3)
+        seconds[vertex.number] = cost.seconds or 0.0
+    return round(longest_chain(situation.graph, seconds) + (situation.overheads.build or 0.0), 3)
+
+
+def longest_chain(graph: BuildGraph, seconds: Mapping[int, float]) -> float:
+    """Add up the longest chain of vertices; one without seconds costs nothing, as it is cached."""
+    nodes: dict[int, tuple[float, Sequence[int]]] = {
+        vertex.number: (
+            seconds.get(vertex.number, 0.0),
+            [one.producer.vertex for one in vertex.inputs if isinstance(one.producer, FromVertex)],
+        )
+        for vertex in graph.vertices
+    }
+    return critical_path(nodes)
 
 
 _SYNC_SECONDS = 0.02

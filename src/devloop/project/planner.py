@@ -13,7 +13,7 @@ from devloop.cache.baseline import Baseline, fingerprint
 from devloop.cache.predict import Contents, Prediction, predict
 from devloop.cache.records import Records
 from devloop.cost.classify import Classification, classify
-from devloop.cost.estimate import estimate_step
+from devloop.cost.estimate import estimate_overhead, estimate_step
 from devloop.cost.history import History, RestartTimes
 from devloop.cost.priors import PRIORS
 from devloop.dockerfile import instructions as ins
@@ -264,20 +264,30 @@ def _taken_from(graph: BuildGraph, step: Step) -> tuple[str, ...]:
     )
 
 
-def overheads(history: History | None, project: str) -> Overheads:
-    """Return what a rebuild costs besides its steps, as measured on earlier ones here."""
+def overheads(history: History | None, project: str, runs: frozenset[str]) -> Overheads:
+    """Return what a rebuild costs besides its steps, as measured on earlier ones; `runs` are keys of steps.
+
+    Without a build of this project, builds of others on this machine tell.
+    """
     if history is None:
         return Overheads()
     try:
-        build = history.overheads(project)
+        builds = history.overheads(project) or history.overheads(None)
         replaced = _total(history.restart_times(project, "replace"))
         in_place = _total(history.restart_times(project, "process"))
         restarted = in_place if in_place is not None else _total(history.restart_times(project, "container"))
     except StateUnavailable:
         return Overheads()
-    parts = [build.export_seconds, build.metadata_seconds]
-    known = [part for part in parts if part is not None]
-    return Overheads(sum(known) if known else None, replaced, restarted)
+    return Overheads(estimate_overhead(builds, runs), replaced, restarted)
+
+
+def _running(graph: BuildGraph, prediction: Prediction) -> frozenset[str]:
+    """Return the keys of the steps that run, or may."""
+    return frozenset(
+        step_key(graph, step)
+        for step in graph.steps
+        if step.vertex is not None and prediction.answers[step.vertex].result.hit != "yes"
+    )
 
 
 def _total(times: RestartTimes) -> float | None:
@@ -346,7 +356,7 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         changes=question.changes,
         unread=question.unread,
         costs=price_steps(model.graph, history, project, warn_seconds=settings.warn_seconds),
-        overheads=overheads(history, project),
+        overheads=overheads(history, project, _running(model.graph, prediction)),
         same_image=same_image,
         baseline=question.baseline,
         run_changes=question.run_changes,

@@ -175,7 +175,13 @@ CREATE TABLE syncs (
 CREATE INDEX syncs_by_project ON syncs (project, measured_at);
 """
 
-MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS, _SYNCS)
+_OVERHEADS = """
+-- What the longest chain of steps took, and how long the context was on its way: the rest is overhead.
+ALTER TABLE builds ADD COLUMN chain_seconds REAL;
+ALTER TABLE builds ADD COLUMN context_seconds REAL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS, _SYNCS, _OVERHEADS)
 """Script n takes a file from version n to n + 1. A released script is never edited, only followed."""
 
 

@@ -224,7 +224,8 @@ _CACHES: Mapping[str, _Cache] = {
     "cabal": _Cache(("~/.cabal",), (("CABAL_DIR", ""),), "locked", is_shared_state=True, command="cabal"),
     "swift": _Cache(("~/.cache/org.swift.swiftpm",)),
     "apt": _Cache(
-        ("/var/cache/apt", "/var/lib/apt"),
+        # Not all of /var/lib/apt: the list of packages that nobody asked for by name belongs to the image.
+        ("/var/cache/apt", "/var/lib/apt/lists"),
         sharing="locked",
         undoes=((r"rm -\w+ /var/lib/apt/lists", "rm lists"), (r"apt-get clean", "apt-get clean")),
     ),
@@ -251,20 +252,32 @@ _USERS: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class CacheMount:
+    """A cache mount as an instruction has it; `owner` is its options for uid and gid, empty for root.
+
+    Where the user's numbers are not known, `owner` is no option that could be written.
+    """
+
+    target: str
+    sharing: str = ""
+    owner: str = ""
+
+    @property
+    def is_owner_known(self) -> bool:
+        return "N" not in self.owner
+
+
+def cache_mounts(kind: str, family: str, role: Role, where: Surroundings) -> tuple[CacheMount, ...]:
+    """Return the cache mounts that help a step; none where image or other stages need what they keep."""
+    caches, targets, owner = _chosen(kind, family, role, where)
+    return tuple(CacheMount(target, caches[0].sharing, owner.option) for target in targets)
+
+
 def cache_mount(kind: str, family: str, role: Role, where: Surroundings) -> str:
     """Return the way out by a cache mount as a sentence, or nothing where none is right."""
-    owner = _owner(where)
-    caches = _helpful_caches(kind, family, role, where)
-    targets = [target for cache in caches for target in _targets(cache, where, owner.home)]
-    if not targets or any(_is_taken(target, where.taken, caches) for target in targets):
-        return ""
-    shares = any(cache.is_shared_state for cache in caches)
-    builds_when_started = _BUILDS_WHEN_STARTED.search(where.started) is not None
-    is_last = role == "install" and not where.is_used_later
-    if where.is_kept and ((shares and is_last) or (builds_when_started and (shares or role == "build"))):
-        # The container itself needs what a mount would keep out of its image: `go run`, `dotnet watch`.
-        return ""
-    if owner.option and family in _ROOT_ONLY:
+    caches, targets, owner = _chosen(kind, family, role, where)
+    if not targets:
         return ""
     options = (f",sharing={caches[0].sharing}" if caches[0].sharing else "") + owner.option
     mounts = [f"--mount=type=cache,target={target}{options}" for target in targets]
@@ -277,6 +290,26 @@ def cache_mount(kind: str, family: str, role: Role, where: Surroundings) -> str:
         sentence = f"{lead} {mounts[0]} ... (line {where.line}), another for {others}{remarks}"
     # The first place is the one that counts.
     return sentence if len(sentence) <= _LONGEST else f"{lead} {mounts[0]} ... (line {where.line}){remarks}"
+
+
+def _chosen(
+    kind: str, family: str, role: Role, where: Surroundings
+) -> tuple[list[_Cache], list[str], "_Owner"]:
+    """Return the caches that help, their places, and whose they must be; no places where none is right."""
+    owner = _owner(where)
+    caches = _helpful_caches(kind, family, role, where)
+    targets = [target for cache in caches for target in _targets(cache, where, owner.home)]
+    shares = any(cache.is_shared_state for cache in caches)
+    builds_when_started = _BUILDS_WHEN_STARTED.search(where.started) is not None
+    is_last = role == "install" and not where.is_used_later
+    # The container itself may need what a mount would keep out of its image: `go run`, `dotnet watch`.
+    is_needed_there = where.is_kept and (
+        (shares and is_last) or (builds_when_started and (shares or role == "build"))
+    )
+    belongs_to_root = bool(owner.option) and family in _ROOT_ONLY
+    if is_needed_there or belongs_to_root or any(_is_taken(one, where.taken, caches) for one in targets):
+        return caches, [], owner
+    return caches, targets, owner
 
 
 _BUILDS_WHEN_STARTED = re.compile(

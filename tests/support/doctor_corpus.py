@@ -404,8 +404,9 @@ def report(verdicts: Sequence[Verdict]) -> list[str]:
     good = [one for one in verdicts if one.project.is_good]
     by_code = rates(verdicts)
     offered = sum(1 for one in verdicts for _, finding in one.right if finding.proposal is not None)
+    silent = sum(not one.alarms for one in good)
     lines = [
-        f"{len(verdicts)} projects, {len(good)} of them good: {sum(not one.alarms for one in good)} are left in peace",
+        f"{len(verdicts)} projects, {len(good)} of them good: {silent} are left in peace",
         f"{offered} proposals, {sum(len(one.faults) for one in verdicts)} faults in them",
         "",
         f"{'':<28}{'precision':>10}{'recall':>8}{'labels':>8}",

@@ -305,7 +305,7 @@ def test_a_flag_wins_over_the_configuration_file(project: Path, capsys: Streams)
     (project / "devloop.toml").write_text("name = 'filed'\n")
     assert run(["plan", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["targets"][0]["name"] == "filed"
-    _, settings, _ = cli._project(project, {"name": "flagged"})
+    _, settings, _ = cli.project_of(project, {"name": "flagged"})
     assert settings.name == "flagged"
 
 

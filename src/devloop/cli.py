@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from devloop import __version__
+from devloop import __version__, cli_replay
 from devloop.errors import DevloopError
 from devloop.project.settings import Settings
 
@@ -113,7 +113,7 @@ def _pairs(values: Sequence[str] | None, what: str) -> dict[str, str | None] | N
     return found
 
 
-def _given(**flags: object) -> dict[str, Any]:
+def given(**flags: object) -> dict[str, Any]:
     """Turn flags into settings; what was not given is left to the configuration file."""
     found = dict(flags)
     for name in ("build_arg", "env"):
@@ -137,7 +137,7 @@ def _restart_mode(value: str | None) -> str | None:
     raise typer.BadParameter("must be auto, process, container, none or signal:NAME", param_hint="--restart")
 
 
-def _project(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings, Path | None]":
+def project_of(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings, Path | None]":
     """Find the project and its settings; the configuration file is read only where there is one."""
     from devloop.project.discover import locate
 
@@ -227,7 +227,7 @@ def watch(  # noqa: PLR0917 - typer calls it by name
     ] = False,
     output: OutputOption = None,
 ) -> None:
-    flags = _given(
+    flags = given(
         file=file,
         context=context,
         target=target,
@@ -274,7 +274,7 @@ def build(  # noqa: PLR0917 - typer calls it by name
     no_cache: NoCacheOption = False,
     output: OutputOption = None,
 ) -> None:
-    flags = _given(
+    flags = given(
         file=file,
         context=context,
         target=target,
@@ -297,13 +297,13 @@ def build(  # noqa: PLR0917 - typer calls it by name
         from devloop.ui.reviewtext import why_lines
 
         name = session.location.name
-        _print_lines(lambda style: why_lines(name, record, moment, style.width, **style.options))
+        print_lines(lambda style: why_lines(name, record, moment, style.width, **style.options))
     raise typer.Exit(status)
 
 
 def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int, Session]":
     started = time.monotonic()
-    location, settings, config = _project(path, flags)
+    location, settings, config = project_of(path, flags)
 
     from devloop.engine.runspec import parse_publish
     from devloop.loop.driver import Session
@@ -318,7 +318,7 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
     display = make_display(settings.output, sys.stdout, os.environ)
 
     def reload() -> "tuple[Location, Settings]":
-        again = _project(path, flags)
+        again = project_of(path, flags)
         return again[0], again[1]
 
     session = Session(workspace, display, reload=reload, config=config, once=once, started=started)
@@ -363,7 +363,7 @@ def plan(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     if (since is not None) + staged + bool(paths) > 1:
         raise typer.BadParameter("give paths, --since or --staged, one of them")
-    flags = _given(
+    flags = given(
         file=file,
         context=context,
         target=target,
@@ -379,11 +379,11 @@ def plan(  # noqa: PLR0917 - typer calls it by name
 
     named = [Path(path) for path in paths or ()]
     folder = _folder_of(Path(project), named)
-    location, settings, _ = _project(folder, flags)
-    with _workspace(location, settings) as workspace:
-        usual = _usual_project(folder, flags, workspace)
+    location, settings, _ = project_of(folder, flags)
+    with workspace_of(location, settings) as workspace:
+        usual = usual_project(folder, flags, workspace)
         if usual is not None:
-            with _workspace(*usual) as before:
+            with workspace_of(*usual) as before:
                 found = plan_dockerfile(before, location.dockerfile, named)
         elif named:
             found = plan_edits(workspace, named)
@@ -394,7 +394,7 @@ def plan(  # noqa: PLR0917 - typer calls it by name
     _print_plan(found, as_json=json)
 
 
-def _usual_project(
+def usual_project(
     folder: Path, flags: Mapping[str, Any], workspace: "Workspace"
 ) -> "tuple[Location, Settings] | None":
     """Return the project whose Dockerfile another text is tried for.
@@ -406,7 +406,7 @@ def _usual_project(
     if flags.get("file") is None or workspace.memory.baseline() is not None:
         return None
     try:
-        usual, settings, _ = _project(folder, {**flags, "file": None})
+        usual, settings, _ = project_of(folder, {**flags, "file": None})
     except ProjectNotFound:
         return None
     return None if usual.dockerfile == workspace.location.dockerfile else (usual, settings)
@@ -435,7 +435,7 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     build_context: BuildContextOption = None,
     platform: PlatformOption = None,
 ) -> None:
-    flags = _given(
+    flags = given(
         file=file,
         context=context,
         target=target,
@@ -446,10 +446,10 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     from devloop.planning import layer_rows
     from devloop.ui.plantext import layers_lines
 
-    location, settings, _ = _project(Path(path), flags)
-    with _workspace(location, settings) as workspace:
+    location, settings, _ = project_of(Path(path), flags)
+    with workspace_of(location, settings) as workspace:
         rows: Sequence[LayerRow] = layer_rows(workspace)
-    _print_lines(lambda style: layers_lines(rows, style.width, **style.options))
+    print_lines(lambda style: layers_lines(rows, style.width, **style.options))
 
 
 @app.command(
@@ -473,7 +473,7 @@ def why(  # noqa: PLR0917 - typer calls it by name
     platform: PlatformOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.why/1.")] = False,
 ) -> None:
-    flags = _given(
+    flags = given(
         file=file,
         context=context,
         target=target,
@@ -486,12 +486,12 @@ def why(  # noqa: PLR0917 - typer calls it by name
 
     text = " ".join(what or ())
     folder = _folder_of(Path(project), [Path(text)] if os.path.lexists(text) else None)
-    location, settings, _ = _project(folder, flags)
-    with _workspace(location, settings) as workspace:
+    location, settings, _ = project_of(folder, flags)
+    with workspace_of(location, settings) as workspace:
         if not text:
             found = review.last_build(workspace)
             document = reviewtext.build_document(found) if found is not None else None
-            _print_found(
+            print_found(
                 lambda style: reviewtext.why_lines(
                     location.name, found, review.moment, style.width, **style.options
                 ),
@@ -499,7 +499,7 @@ def why(  # noqa: PLR0917 - typer calls it by name
             )
         elif (steps := review.find_steps(workspace, text)) is not None:
             documents = [reviewtext.step_document(one) for one in steps]
-            _print_found(
+            print_found(
                 lambda style: reviewtext.step_lines(steps, review.moment, style.width, **style.options),
                 reviewtext.why_json("steps", documents) if json else None,
             )
@@ -510,7 +510,7 @@ def why(  # noqa: PLR0917 - typer calls it by name
                     f"{text!r} is no file here, and no step begins like that",
                     hint="devloop layers lists the steps",
                 )
-            _print_found(
+            print_found(
                 lambda style: reviewtext.path_lines(story, style.width, **style.options),
                 reviewtext.why_json("path", reviewtext.path_document(story)) if json else None,
             )
@@ -536,17 +536,17 @@ def stats(  # noqa: PLR0917 - typer calls it by name
     from devloop import review
     from devloop.ui import reviewtext
 
-    location, settings, _ = _project(Path(path), _given(file=file, context=context, target=target))
-    with _workspace(location, settings) as workspace:
+    location, settings, _ = project_of(Path(path), given(file=file, context=context, target=target))
+    with workspace_of(location, settings) as workspace:
         if misses:
             rows = review.missed(workspace)
-            _print_found(
+            print_found(
                 lambda style: reviewtext.misses_lines(rows, review.moment, style.width, **style.options),
                 reviewtext.misses_json(rows) if json else None,
             )
             return
         found = review.figures(workspace)
-    _print_found(
+    print_found(
         lambda style: reviewtext.stats_lines(
             location.name, found, review.moment, style.width, **style.options
         ),
@@ -584,11 +584,14 @@ def _main(
         raise typer.Exit
 
 
+cli_replay.register(app)
+
+
 # Printing ---------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _workspace(location: "Location", settings: Settings) -> "Iterator[Workspace]":
+def workspace_of(location: "Location", settings: Settings) -> "Iterator[Workspace]":
     """Open a project with what is remembered of it, for a command that needs no engine."""
     from devloop.project.memory import Memory
     from devloop.project.workspace import Workspace
@@ -621,19 +624,20 @@ def _width() -> int:
         return 80
 
 
-def _print_lines(render: "Callable[[_Style], Sequence[str]]") -> None:
+def print_lines(render: "Callable[[_Style], Sequence[str]]") -> None:
+    """Print what a person reads, in the width and the colours of standard output."""
     style = _Style()
     text = "\n".join(render(style)) + "\n"
     sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "replace"))
     sys.stdout.flush()
 
 
-def _print_found(render: "Callable[[_Style], Sequence[str]]", document: str | None) -> None:
+def print_found(render: "Callable[[_Style], Sequence[str]]", document: str | None) -> None:
     """Print a document where one was asked for, else what a person reads."""
     if document is not None:
         sys.stdout.write(document + "\n")
         return
-    _print_lines(render)
+    print_lines(render)
 
 
 def _print_plan(found: "Plan", *, as_json: bool) -> None:
@@ -642,7 +646,7 @@ def _print_plan(found: "Plan", *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(plan_json([found]) + "\n")
         return
-    _print_lines(lambda style: plan_lines(found, style.width, **style.options))
+    print_lines(lambda style: plan_lines(found, style.width, **style.options))
 
 
 # Errors -----------------------------------------------------------------------------------------------------

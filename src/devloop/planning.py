@@ -35,9 +35,12 @@ class NotPlannable(DevloopError):  # noqa: N818 - it names what the user will re
     """The Dockerfile or an ignore file has an error; the message holds its place."""
 
 
-def read_model(workspace: Workspace) -> Model:
-    """Read the project as it stands. Raises NotPlannable where its Dockerfile or ignore file has an error."""
-    return _model_or_raise(workspace.read())
+def read_model(workspace: Workspace, *, source: bytes | None = None, shown_as: str | None = None) -> Model:
+    """Read the project as it stands, or with another text of the Dockerfile.
+
+    Raises NotPlannable where the Dockerfile or the ignore file has an error.
+    """
+    return _model_or_raise(workspace.read(source=source, shown_as=shown_as))
 
 
 @dataclass(frozen=True, slots=True)

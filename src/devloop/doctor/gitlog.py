@@ -443,6 +443,7 @@ def replay_graph(
         {number: cost.seconds for number, cost in costs.items()},
         places_of(model, where, links),
         workspace.location.shown_dockerfile,
+        frozenset(number for number, cost in costs.items() if cost.seconds_from == "measured"),
     )
 
 

@@ -12,7 +12,7 @@ record: how long records live is not known from here.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -105,8 +105,9 @@ class Reach(NamedTuple):
 class ReplayGraph:
     """The graph of one version of the Dockerfile, ready to be asked about many paths.
 
-    `prices` are the seconds of a step by its number; a step without one costs an unknown time, counted as
-    nothing. What a path reaches is worked out once.
+    `prices` are the seconds of a step by its number, `measured` the numbers of steps whose price was measured
+    here; a step without a price costs an unknown time, counted as nothing. What a path reaches is worked out
+    once.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class ReplayGraph:
         prices: Mapping[int, float | None],
         places: Mapping[str, Place] = HERE,
         name: str = "Dockerfile",
+        measured: frozenset[int] = frozenset(),
     ) -> None:
         self.graph = graph
         self.name = name
@@ -123,6 +125,8 @@ class ReplayGraph:
             prices.get(vertex.step) if graph.steps[vertex.step].vertex == vertex.number else 0.0
             for vertex in graph.vertices
         )
+        self.measured = frozenset(vertex.number for vertex in graph.vertices if vertex.step in measured)
+        self.names = _step_names(graph)
         self._digests = vertex_digests(graph, _Unchanged())
         self._edges = tuple(
             tuple(
@@ -190,17 +194,13 @@ class ReplayGraph:
 
         Only the first of each chain: what stands on them follows.
         """
-        old = before._digests_known
+        old = frozenset(before._digests)
         new = [digest not in old for digest in self._digests]
         return sum(
             1 << number
             for number, is_new in enumerate(new)
             if is_new and not any(new[producer] for producer, _ in self._edges[number])
         )
-
-    @property
-    def _digests_known(self) -> frozenset[str]:
-        return frozenset(self._digests)
 
     def wait(self, ran: int) -> float:
         """Return the seconds that a build takes in which these vertices run: its longest chain."""
@@ -221,6 +221,30 @@ class ReplayGraph:
             known = frozenset(number for number in range(len(self._edges)) if bits >> number & 1)
             self._sets[bits] = known
         return known
+
+
+class StepName(NamedTuple):
+    """What makes a step the same in two versions of a Dockerfile: its stage, keyword and text."""
+
+    stage: str
+    keyword: str
+    text: str
+
+
+def _step_names(graph: BuildGraph) -> dict[int, StepName]:
+    """Name the steps by the vertices that decide about them; equal ones of a stage are counted."""
+    found: dict[int, StepName] = {}
+    seen: Counter[StepName] = Counter()
+    for step in graph.steps:
+        if step.vertex is None:
+            continue
+        text = " ".join(step.instruction.text.split())
+        name = StepName(graph.stage(step.stage).label, step.keyword, text)
+        seen[name] += 1
+        if seen[name] > 1:
+            name = StepName(name.stage, name.keyword, f"{text} ({seen[name]})")
+        found[step.vertex] = name
+    return found
 
 
 class _Unchanged:
@@ -459,14 +483,6 @@ def _is_needed_run(build: Build, vertex: int, is_needed: Callable[[str], bool]) 
     )
 
 
-class StepName(NamedTuple):
-    """What makes a step the same in two versions of a Dockerfile: its stage, keyword and text."""
-
-    stage: str
-    keyword: str
-    text: str
-
-
 @dataclass(frozen=True, slots=True)
 class StepTotal:
     """What one step cost over the history: `perhaps` of its runs are only likely.
@@ -479,6 +495,7 @@ class StepTotal:
     name: StepName
     line: int | None
     price: float | None
+    is_measured: bool
     runs: int
     perhaps: int
     seconds: float
@@ -499,35 +516,40 @@ def step_totals(found: Replay) -> tuple[StepTotal, ...]:
     """Add up the runs of each step: those of the newest Dockerfile in its order, then those that are gone."""
     runs: Counter[StepName] = Counter()
     perhaps: Counter[StepName] = Counter()
-    seconds: Counter[StepName] = Counter()
+    seconds: dict[StepName, float] = defaultdict(float)
     files: dict[StepName, Counter[str]] = {}
     prices: dict[StepName, float | None] = {}
-    names: dict[int, dict[int, StepName]] = {}
+    measured: set[StepName] = set()
     for build in found.builds:
-        known = names.setdefault(id(build.graph), _names(build.graph))
+        known = build.graph.names
         for number in build.ran & known.keys():
             name = known[number]
             runs[name] += 1
             perhaps[name] += number in build.perhaps
             price = build.graph.seconds[number]
             prices.setdefault(name, price)
-            seconds[name] += price or 0.0  # type: ignore[assignment]  # a Counter of floats
+            if number in build.graph.measured:
+                measured.add(name)
+            seconds[name] += price or 0.0
             counted = files.setdefault(name, Counter())
             for cause in build.causes:
                 if number in cause.ran:
                     counted[cause.path] += 1
     standing: dict[StepName, int] = {}
     if found.graph is not None:
-        for number, name in _names(found.graph).items():
+        for number, name in found.graph.names.items():
             vertex = found.graph.graph.vertices[number]
             standing[name] = found.graph.graph.steps[vertex.step].span.first
             prices.setdefault(name, found.graph.seconds[number])
+            if number in found.graph.measured:
+                measured.add(name)
     gone = sorted((name for name in runs if name not in standing), key=lambda one: (-seconds[one], one))
     return tuple(
         StepTotal(
             name,
             standing.get(name),
             prices[name],
+            name in measured,
             runs[name],
             perhaps[name],
             seconds[name],
@@ -535,21 +557,6 @@ def step_totals(found: Replay) -> tuple[StepTotal, ...]:
         )
         for name in (*standing, *gone)
     )
-
-
-def _names(graph: ReplayGraph) -> dict[int, StepName]:
-    found: dict[int, StepName] = {}
-    seen: Counter[StepName] = Counter()
-    for step in graph.graph.steps:
-        if step.vertex is None:
-            continue
-        text = " ".join(step.instruction.text.split())
-        name = StepName(graph.graph.stage(step.stage).label, step.keyword, text)
-        seen[name] += 1
-        if seen[name] > 1:
-            name = StepName(name.stage, name.keyword, f"{text} ({seen[name]})")
-        found[step.vertex] = name
-    return found
 
 
 def file_totals(found: Replay) -> tuple[FileTotal, ...]:

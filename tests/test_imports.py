@@ -43,10 +43,10 @@ PURE = (
     *("context.patterns", "context.snapshot", "context.selection", "context.entered"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
     *("loop.state", "loop.events"),
-    *("ui.board", "ui.plantext", "ui.replaytext", "ui.reviewtext", "ui.text", "ui.view"),
+    *("ui.board", "ui.branchtext", "ui.plantext", "ui.replaytext", "ui.reviewtext", "ui.text", "ui.view"),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
-    *("doctor.blocks", "doctor.edits", "doctor.needs", "doctor.placed", "doctor.rules_order", "doctor.model", "doctor.replay"),
+    *("doctor.blocks", "doctor.edits", "doctor.needs", "doctor.placed", "doctor.rules_order", "doctor.model", "doctor.branch", "doctor.replay"),
 )
 WORLD = {
     *("os", "subprocess", "threading", "time", "socket", "shutil", "tempfile", "signal", "asyncio", "queue"),

@@ -38,7 +38,7 @@ LAYERS = (
 PURE = (
     *("dockerfile", "plan", "paths", "errors"),
     *("cache.records", "cache.predict", "cache.baseline"),
-    *("cost.shell", "cost.classify", "cost.priors", "cost.estimate", "cost.report"),
+    *("cost.shell", "cost.classify", "cost.priors", "cost.estimate", "cost.report", "cost.weight"),
     *("cost.manifests", "cost.manifest_parts", "cost.manifest_data", "cost.manifest_lines"),
     *("context.patterns", "context.snapshot", "context.selection", "context.entered"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
@@ -46,7 +46,16 @@ PURE = (
     *("ui.board", "ui.branchtext", "ui.plantext", "ui.replaytext", "ui.reviewtext", "ui.text", "ui.view"),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
-    *("doctor.blocks", "doctor.edits", "doctor.needs", "doctor.placed", "doctor.rules_order", "doctor.model", "doctor.branch", "doctor.replay"),
+    *(
+        "doctor.blocks",
+        "doctor.edits",
+        "doctor.needs",
+        "doctor.placed",
+        "doctor.rules_order",
+        "doctor.model",
+        "doctor.branch",
+        "doctor.replay",
+    ),
 )
 WORLD = {
     *("os", "subprocess", "threading", "time", "socket", "shutil", "tempfile", "signal", "asyncio", "queue"),

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from devloop.doctor.gitlog import Reading
     from devloop.doctor.replay import Commit, GraphsOf, Replayer
     from devloop.project.workspace import Workspace
+    from devloop.ui.branchtext import Verdict
     from devloop.ui.replaytext import Story
+
+
+_LIMIT = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -79,8 +83,59 @@ def register(app: typer.Typer) -> None:
         if not story.is_complete:
             raise typer.Exit(cli.EXIT_INTERRUPTED)
 
+    @app.command(
+        short_help="What this branch does to the loop, for a pull request.",
+        help=(
+            "Compare HEAD with the commit at which its branch began: new and changed expensive steps, edits"
+            " that have become dearer, growth of the context. What is not committed does not count."
+        ),
+        epilog="Exit status 1 when --fail-over says so.",
+    )
+    def ci(  # noqa: PLR0917 - typer calls it by name
+        base: Annotated[
+            str, typer.Option("--base", metavar="REV", help="The branch that this one goes into.")
+        ],
+        project: cli.ProjectOption = ".",
+        fail_over: Annotated[
+            float | None,
+            typer.Option(
+                "--fail-over",
+                min=0.0,
+                metavar="SECONDS",
+                help="Fail when a usual edit has become dearer by more.",
+            ),
+        ] = None,
+        number: Annotated[
+            int, typer.Option("-n", min=1, metavar="COMMITS", help="Recent commits that say what is usual.")
+        ] = _LIMIT,
+        file: cli.FileOption = None,
+        context: cli.ContextOption = None,
+        target: cli.TargetOption = None,
+        build_arg: cli.BuildArgOption = None,
+        build_context: cli.BuildContextOption = None,
+        platform: cli.PlatformOption = None,
+        json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.ci/1.")] = False,
+        markdown: Annotated[bool, typer.Option("--markdown", help="Print a pull request comment.")] = False,
+    ) -> None:
+        from devloop.ui.branchtext import branch_json, branch_lines, branch_markdown
 
-_LIMIT = 200
+        if json and markdown:
+            raise typer.BadParameter("give --json or --markdown, one of them")
+        flags = cli.given(
+            file=file,
+            context=context,
+            target=target,
+            build_arg=build_arg,
+            build_context=build_context,
+            platform=platform,
+        )
+        location, settings, _ = cli.project_of(Path(project), flags)
+        with cli.workspace_of(location, settings) as workspace:
+            found = judged(workspace, base, limit=number, fail_over=fail_over)
+        document = branch_json(found) if json else branch_markdown(found) if markdown else None
+        cli.print_found(lambda style: branch_lines(found, style.width, **style.options), document)
+        if found.too_dear:
+            raise typer.Exit(cli.EXIT_ERROR)
 
 
 def _day(at: int) -> str:
@@ -120,6 +175,39 @@ def replayed(
             is_shallow=history.git.is_shallow(),
             is_complete=is_complete,
         )
+
+
+def judged(
+    workspace: "Workspace", base: str, *, limit: int = _LIMIT, fail_over: float | None = None
+) -> "Verdict":
+    """Compare HEAD with where its history and that of `base` parted.
+
+    Raises GitProblem where git knows no such commit, and DevloopError where HEAD has no Dockerfile to read.
+    """
+    from devloop.doctor.branch import compare
+    from devloop.doctor.gitlog import GraphsInHistory, links_at, reading
+    from devloop.errors import DevloopError
+    from devloop.ui.branchtext import Verdict
+
+    location, settings = workspace.location, workspace.settings
+    bots = settings.replay.bots
+    with reading(location, workspace.environ, limit=limit, bots=bots) as history:
+        git = history.git
+        ends = (git.merge_base(base, "HEAD"), git.commit("HEAD"))
+        graphs = [
+            GraphsInHistory(workspace, history, links_at(git, history.objects, one)).at(history.versions(one))
+            for one in ends
+        ]
+        before, after = graphs
+        if after is None:
+            raise DevloopError(
+                f"{location.shown_dockerfile} is not in HEAD, or cannot be read there",
+                hint="commit it; devloop plan shows what is wrong in it",
+            )
+        commits = tuple(history)
+        sizes = [git.sizes_at(one) for one in ends]
+        branch = compare(before, after, commits, *sizes, warn_seconds=settings.warn_seconds)
+        return Verdict(location.name, base, ends[0], branch, fail_over, git.is_shallow())
 
 
 def _shown(path: Path) -> str:

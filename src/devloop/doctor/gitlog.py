@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
-from devloop.doctor.replay import Commit, FileChange, GraphsOf, Place, ReplayGraph
+from devloop.doctor.replay import Commit, FileChange, Place, ReplayGraph
 from devloop.errors import DevloopError
 from devloop.project.settings import BOTS
 
@@ -110,6 +110,26 @@ class Git:
         raise GitProblem(
             f"git knows no commit {revision!r}", hint="name a commit, branch or tag of this repository"
         )
+
+    def merge_base(self, one: str, other: str) -> str:
+        """Return the commit at which two histories parted. Raises GitProblem where they have none."""
+        status, out, _ = self._run("merge-base", self.commit(one), self.commit(other))
+        if status != 0:
+            raise GitProblem(
+                f"{one} and {other} have no commit in common here",
+                hint="a shallow clone may hide it: fetch the whole history (fetch-depth: 0 in a workflow)",
+            )
+        return out.decode().split()[0]
+
+    def sizes_at(self, commit: str) -> dict[str, int]:
+        """Return the bytes of each file and link of a commit's tree."""
+        found: dict[str, int] = {}
+        for row in self.ask("ls-tree", "-r", "-l", "-z", "--full-tree", commit).split(b"\0"):
+            about, _, path = row.partition(b"\t")
+            size = about.split()[-1:] or [b"-"]
+            if size[0].isdigit():
+                found[_text(path)] = int(size[0])
+        return found
 
 
 def _close(stream: IO[bytes]) -> None:
@@ -228,7 +248,7 @@ class Reading:
 
         What is not known from a child of the commit is asked; a merge has no diff to go by.
         """
-        after = self._versions.pop(raw.id, None) or self._ask(raw.id)
+        after = self._versions.pop(raw.id, None) or self.versions(raw.id)
         if not raw.parents:
             return (None,) * len(self.watched), after
         parent = raw.parents[0]
@@ -242,7 +262,8 @@ class Reading:
             self._versions[parent] = before
         return before, after
 
-    def _ask(self, commit: str) -> tuple[str | None, ...]:
+    def versions(self, commit: str) -> tuple[str | None, ...]:
+        """Return the versions of the watched files in a commit's tree."""
         found = [self.objects.file(commit, path) for path in self.watched]
         return tuple(None if one is None else one[0] for one in found)
 
@@ -478,8 +499,3 @@ class GraphsInHistory:
         if not isinstance(model, Model):
             return None
         return replay_graph(self.workspace, model, self.reading.git, self.links)
-
-    @property
-    def graphs(self) -> GraphsOf:
-        """The function that a replay takes."""
-        return self.of

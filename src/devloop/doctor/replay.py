@@ -189,17 +189,23 @@ class ReplayGraph:
                         sure |= 1 << number
         return Reach(ran, sure)
 
-    def rewritten(self, before: ReplayGraph) -> int:
-        """Return the vertices that another version of the Dockerfile did not have, as bits.
+    @property
+    def everything(self) -> int:
+        """All vertices, as bits."""
+        return (1 << len(self._edges)) - 1
 
-        Only the first of each chain: what stands on them follows.
-        """
+    def differing(self, before: ReplayGraph) -> int:
+        """Return the vertices that another version of the Dockerfile did not have like this, as bits."""
         old = frozenset(before._digests)
-        new = [digest not in old for digest in self._digests]
+        return sum(1 << number for number, digest in enumerate(self._digests) if digest not in old)
+
+    def rewritten(self, before: ReplayGraph) -> int:
+        """Return only the first of each chain of those that differ: what stands on them follows."""
+        differing = self.differing(before)
         return sum(
             1 << number
-            for number, is_new in enumerate(new)
-            if is_new and not any(new[producer] for producer, _ in self._edges[number])
+            for number, edges in enumerate(self._edges)
+            if differing >> number & 1 and not any(differing >> producer & 1 for producer, _ in edges)
         )
 
     def wait(self, ran: int) -> float:

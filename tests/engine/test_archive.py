@@ -12,6 +12,7 @@ from devloop.engine.archive import (
     Removal,
     SyncBatch,
     Write,
+    common_directory,
     contradiction,
     header,
     in_order,
@@ -147,3 +148,55 @@ def test_a_long_link_comes_through() -> None:
 
 def test_padding_fills_the_last_block() -> None:
     assert [len(padding(size)) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        Write("/app/f", "file", 0o4755),
+        Write("/app/\udce4 ü", "file"),
+        Write(f"/app/{'n' * 96}", "file"),
+        Write("/app/d", "directory", 0o1750),
+        Write("/app/l", "link", link="../\udcff"),
+        Write("/app/l", "link", link="x" * 100),
+    ],
+)
+@pytest.mark.parametrize("owner", [(0, 0), (2_097_151, 1000), (2_097_152, 1000)])
+@pytest.mark.parametrize("size", [0, 8**11 - 1, 8**11])
+def test_a_header_is_byte_for_byte_that_of_tarfile(write: Write, owner: tuple[int, int], size: int) -> None:
+    info = tarfile.TarInfo(write.path[1:])
+    info.uid, info.gid = owner
+    info.mtime = 1_700_000_000
+    info.mode = write.mode
+    if write.kind == "file":
+        info.size = size
+    elif write.kind == "directory":
+        info.type = tarfile.DIRTYPE
+    else:
+        info.type, info.linkname, info.mode = tarfile.SYMTYPE, write.link, 0o777
+    expected = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+    assert header(write, owner, size, 1_700_000_000) == expected
+
+
+def test_names_are_relative_to_the_directory_in_which_the_archive_is_unpacked() -> None:
+    (found,) = read(header(Write("/srv/app/d/f", "file"), (0, 0), 0, 0, "/srv/app") + END)
+    assert found.name == "d/f"
+
+
+@pytest.mark.parametrize(
+    ("paths", "base"),
+    [
+        (["/f"], "/"),
+        (["/app/f"], "/app"),
+        (["/app/src/a", "/app/src/b"], "/app/src"),
+        (["/app/src/a", "/app/srv/b"], "/app"),
+        (["/app/a/x", "/app/a", "/app/b"], "/app"),
+        (["/app/f", "/etc/f"], "/"),
+        (["/ab/f", "/a/f", "/ab/g"], "/"),
+    ],
+)
+def test_an_archive_is_unpacked_in_the_deepest_directory_above_all_writes(
+    paths: list[str], base: str
+) -> None:
+    writes = [Write(path, "file") for path in paths]
+    assert common_directory(writes) == common_directory(writes[::-1]) == base

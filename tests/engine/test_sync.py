@@ -159,10 +159,14 @@ def files(fake: FakeEngine) -> Iterator[ContainerFiles]:
     made.close()
 
 
-def test_all_writes_are_one_upload(fake: FakeEngine, files: ContainerFiles) -> None:
+def test_all_writes_are_one_upload_into_the_directory_above_them(
+    fake: FakeEngine, files: ContainerFiles
+) -> None:
     batch = SyncBatch((Write("/a/l", "link", link="x"), Write("/a/m", "link", link="y")))
     assert files.apply(batch).ok
-    assert [path for method, path, _ in fake.calls if method == "PUT"] == ["/containers/box/archive?path=%2F"]
+    assert [path for method, path, _ in fake.calls if method == "PUT"] == [
+        "/containers/box/archive?path=%2Fa"
+    ]
 
 
 def test_parents_are_looked_at_once_and_again_after_a_failure(

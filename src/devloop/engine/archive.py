@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 BLOCK: Final = tarfile.BLOCKSIZE
 END: Final = bytes(2 * BLOCK)
@@ -116,20 +116,54 @@ def removals(batch: SyncBatch) -> tuple[str, ...]:
     )
 
 
-def header(write: Write, owner: tuple[int, int], size: int, mtime: int) -> bytes:
-    """Return what precedes the bytes of a file in an archive, or stands for a directory or a link."""
-    info = tarfile.TarInfo(write.path.lstrip("/"))
-    info.uid, info.gid = owner
-    info.mtime = mtime
-    info.mode = write.mode & 0o7777
+def common_directory(writes: Sequence[Write]) -> str:
+    """Return the deepest directory that all writes lie below, none of which can be that directory itself."""
+    above = [write.path.split("/")[:-1] for write in writes]
+    first, last = min(above), max(above)
+    same = 0
+    while same < min(len(first), len(last)) and first[same] == last[same]:
+        same += 1
+    return "/".join(first[:same]) or "/"
+
+
+def header(write: Write, owner: tuple[int, int], size: int, mtime: int, base: str = "/") -> bytes:
+    """Return what precedes the bytes of a file in an archive, or stands for a directory or a link.
+
+    The archive is to be unpacked in `base`, a directory above the path.
+    """
+    name = write.path[len(base) :].lstrip("/")
+    mode = write.mode & 0o7777
+    kind, link = tarfile.REGTYPE, ""
     if write.kind == "directory":
-        info.type = tarfile.DIRTYPE
+        kind, size = tarfile.DIRTYPE, 0
     elif write.kind == "link":
-        info.type = tarfile.SYMTYPE
-        info.linkname = write.link
-        info.mode = 0o777
-    else:
-        info.size = size
+        kind, size, mode, link = tarfile.SYMTYPE, 0, 0o777, write.link
+    numbers = (mode, *owner, size, mtime)
+    return _plain_header(name, kind, link, numbers) or _long_header(name, kind, link, numbers)
+
+
+_Numbers = tuple[int, int, int, int, int]
+"""Mode, user, group, size and time of an entry."""
+
+
+def _plain_header(name: str, kind: bytes, link: str, numbers: _Numbers) -> bytes | None:
+    """Return a header as tarfile makes it, in a fifth of the time; None where one block does not hold it."""
+    raw = name.encode("utf-8", "surrogateescape") + (b"/" if kind == tarfile.DIRTYPE else b"")
+    target = link.encode("utf-8", "surrogateescape")
+    if len(raw) > tarfile.LENGTH_NAME or len(target) > tarfile.LENGTH_LINK:
+        return None
+    if max(numbers[:3]) >= 8**7 or max(numbers[3:]) >= 8**11 or min(numbers) < 0:
+        return None
+    start = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (raw.ljust(100, b"\0"), *numbers)
+    end = (b"%b%b%b" % (kind, target.ljust(100, b"\0"), tarfile.GNU_MAGIC)).ljust(BLOCK - 156, b"\0")
+    # The sum counts its own field as eight blanks.
+    return b"%b%06o\0 %b" % (start, sum(start) + sum(end) + 8 * 32, end)
+
+
+def _long_header(name: str, kind: bytes, link: str, numbers: _Numbers) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    info.mode, info.uid, info.gid, info.size, info.mtime = numbers
     # GNU's long names are raw bytes, as the names of a Linux file system are.
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 

@@ -322,7 +322,9 @@ def plan_work_tree(workspace: Workspace) -> Plan:
         )
     )
     memory.save_indexes()
-    return answered.plan
+    heavy = workspace.context_warning(model, tree)
+    plan = answered.plan
+    return plan if heavy is None else replace(plan, warnings=(*plan.warnings, heavy))
 
 
 def layer_rows(workspace: Workspace) -> list[LayerRow]:

@@ -15,6 +15,7 @@ from devloop.cost.estimate import (
     critical_path,
     estimate_overhead,
     estimate_step,
+    format_bytes,
     format_seconds,
 )
 
@@ -187,3 +188,18 @@ def test_else_builds_in_which_anything_ran_or_nothing_as_in_this_one() -> None:
 def test_else_any_build_and_without_one_nothing_is_known() -> None:
     assert estimate_overhead((overhead(0.5),), frozenset({"c"})) == 0.5
     assert estimate_overhead((), frozenset({"c"})) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (9_960, "10 kB"),
+        (3_240_000, "3.2 MB"),
+        (999_600_000, "1.0 GB"),
+    ],
+)
+def test_bytes_are_written_as_docker_writes_them(size: int, text: str) -> None:
+    assert format_bytes(size) == text

@@ -145,3 +145,26 @@ def test_a_code_of_the_configuration_that_no_warning_has_is_said(folder: Path) -
 def test_a_comment_without_a_code_is_said(folder: Path) -> None:
     (folder / "Dockerfile").write_text(DOCKERFILE.replace("RUN", "# devloop: ignore\nRUN"))
     assert notes(World(folder).open()) == ["Dockerfile:3: the comment names no code"]
+
+
+def test_a_heavy_context_is_told_once_in_a_session(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    with (folder / ".git/pack").open("wb") as file:
+        file.truncate(60_000_000)
+    world = opened(folder)
+    assert [one.code for one in world.of(events.Planned)[0].plan.warnings] == ["heavy-context"]
+    world.save(("main.py", "two"))
+    assert told(world) == [("source-above-install", False)]
+    world.save(("Dockerfile", DOCKERFILE + "RUN more\n"))
+    assert "heavy-context" not in dict(told(world))
+
+
+def test_a_context_that_became_heavy_is_told_when_everything_is_read_again(folder: Path) -> None:
+    (folder / ".dockerignore").write_text(".git\n")
+    (folder / ".git").mkdir()
+    with (folder / ".git/pack").open("wb") as file:
+        file.truncate(60_000_000)
+    world = opened(folder)
+    assert world.of(events.Planned)[0].plan.warnings == ()
+    world.save((".dockerignore", "*.md\n"))
+    assert "heavy-context" in dict(told(world))

@@ -418,6 +418,54 @@ def test_a_comment_of_another_code_silences_nothing(shop: Project) -> None:
     assert codes(shop.write("requirements.txt", "django\n")) == [("dependency-install", 5)]
 
 
+# The weight of the context
+
+
+@pytest.fixture
+def heavy(make: Callable[..., Project]) -> Project:
+    """An image that copies everything, beside a heavy repository."""
+    files = {"main.py": "1", ".git/objects/pack": "", ".git/HEAD": ""}
+    project = make("FROM a\nCOPY . .\nRUN echo\n", files)
+    with (project.folder / ".git/objects/pack").open("wb") as file:
+        file.truncate(60_000_000)
+    return project
+
+
+def test_a_heavy_context_is_told_with_the_lines_that_mend_it(heavy: Project) -> None:
+    text = as_text(heavy.plan())
+    assert (
+        text[text.index("  ! heavy") :]
+        == """\
+  ! heavy context: COPY . . (line 2)
+    costs    about 0.4s (to send 60 MB of 60 MB for nothing) [heavy-context]
+    why      COPY (line 2) takes .git (60 MB, the history of the repository)
+    way out  add to .dockerignore, each on a line of its own: .git"""
+    )
+
+
+def test_the_lines_are_for_the_ignore_file_that_counts(heavy: Project) -> None:
+    heavy.write("Dockerfile.dockerignore", "*.md\n")
+    [warned] = heavy.plan().warnings
+    assert warned.way_out == "add to Dockerfile.dockerignore, each on a line of its own: .git"
+
+
+def test_a_context_that_ignores_it_is_not_heavy(heavy: Project) -> None:
+    assert heavy.write(".dockerignore", ".git\n").plan().warnings == ()
+
+
+def test_what_no_step_reads_is_not_sent_and_weighs_nothing(heavy: Project) -> None:
+    assert heavy.replace("Dockerfile", "COPY . .", "COPY main.py .").plan().warnings == ()
+
+
+@pytest.mark.parametrize("is_comment", [True, False])
+def test_a_heavy_context_can_be_silenced(heavy: Project, is_comment: bool) -> None:
+    if is_comment:
+        heavy.replace("Dockerfile", "COPY", "# devloop: ignore=heavy-context\nCOPY")
+    else:
+        heavy.set(silence=["heavy-context"])
+    assert heavy.plan().warnings == ()
+
+
 # Seconds
 
 

@@ -161,6 +161,20 @@ def _never_built(seconds: float) -> str:
     return f"estimate {format_seconds(seconds)} ({NEVER_BUILT})"
 
 
+def format_bytes(size: int) -> str:
+    """Write bytes in the decimal units of docker: `640 B`, `3.2 kB`, `87 MB`."""
+    amount, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < _A_THOUSAND:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.0f} {unit}" if amount >= _TWO_DIGITS or unit == "B" else f"{amount:.1f} {unit}"
+
+
+_A_THOUSAND = 999.5
+_TWO_DIGITS = 9.95
+
+
 def format_seconds(seconds: float) -> str:
     """Write seconds as people read them: `0.3 s`, `38.2 s`, `20 s`, `4 min 10 s`."""
     if seconds >= 99.5:

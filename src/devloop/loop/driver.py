@@ -454,6 +454,8 @@ class Session:
         tree = self.workspace.tree(model)
         for problem in self._tellings.unknown_codes(model.dockerfile, self.settings.silence):
             self._show(problem)
+        if self._tellings.wants_weight:
+            self._tellings.heavy = self.workspace.context_warning(model, tree)
         first, self._has_read = not self._has_read, True
         if first:
             files = sum(len(snapshot) for snapshot in tree.snapshots.values())

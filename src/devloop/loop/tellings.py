@@ -19,16 +19,27 @@ from devloop.plan.model import Plan, Warned
 class Tellings:
     """The memory of one session."""
 
+    heavy: Warned | None = None
+    """What is to be said of the context with the next plan; it is said once."""
+    _has_told_weight: bool = False
     _last: frozenset[tuple[str, ...]] = frozenset()
     _unknown: set[tuple[int, str]] = field(default_factory=set)
 
+    @property
+    def wants_weight(self) -> bool:
+        """Whether this session has not yet said anything of a heavy context."""
+        return not self._has_told_weight
+
     def marked(self, plan: Plan) -> Plan:
         """Mark the warnings of a plan that the plan before it with warnings had as well."""
-        if not plan.warnings:
-            return plan
-        warnings = tuple(replace(one, repeats=_sameness(one) in self._last) for one in plan.warnings)
-        self._last = frozenset(map(_sameness, warnings))
-        return replace(plan, warnings=warnings)
+        if plan.warnings:
+            warnings = tuple(replace(one, repeats=_sameness(one) in self._last) for one in plan.warnings)
+            self._last = frozenset(map(_sameness, warnings))
+            plan = replace(plan, warnings=warnings)
+        if self.heavy is not None:
+            plan = replace(plan, warnings=(*plan.warnings, self.heavy))
+            self.heavy, self._has_told_weight = None, True
+        return plan
 
     def unknown_codes(self, dockerfile: Dockerfile, configured: Iterable[str]) -> Sequence[events.Problem]:
         """Say which codes silence nothing, because there is no such warning; each is said once."""

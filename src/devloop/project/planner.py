@@ -6,20 +6,22 @@ and `plan`.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from devloop.cache.baseline import Baseline, fingerprint
 from devloop.cache.predict import Contents, Prediction, predict
 from devloop.cache.records import Records
+from devloop.context.selection import reads
 from devloop.cost.classify import Classification, classify
-from devloop.cost.estimate import estimate_overhead, estimate_step
+from devloop.cost.estimate import estimate_overhead, estimate_step, format_bytes
 from devloop.cost.history import History, RestartTimes
 from devloop.cost.priors import PRIORS
+from devloop.cost.weight import ContextWeight, Recipe, is_worth_telling, transfer_seconds, weigh
 from devloop.dockerfile import instructions as ins
 from devloop.dockerfile.silence import silences
-from devloop.dockerfile.stages import BuildGraph, FromContext, FromVertex, Step
-from devloop.paths import context_path
+from devloop.dockerfile.stages import MAIN_CONTEXT, BuildGraph, FromContext, FromVertex, Step
+from devloop.paths import ContextPath, context_path
 from devloop.plan.advice import Surroundings, cache_mount, is_filled, role_of
 from devloop.plan.causes import ChangesOf, Evidence, name_causes
 from devloop.plan.decide import (
@@ -31,9 +33,9 @@ from devloop.plan.decide import (
     rebuild_seconds,
 )
 from devloop.plan.manifests import Above, TextsOf, tell
-from devloop.plan.model import PathChange, Plan
+from devloop.plan.model import PathChange, Plan, Warned
 from devloop.plan.sync import Blocked, SyncPlan
-from devloop.project.reading import Model
+from devloop.project.reading import Model, Tree, selection_of
 from devloop.project.settings import Settings
 from devloop.state.database import StateUnavailable
 
@@ -381,6 +383,74 @@ def _with_manifests(plan: Plan, situation: Situation, question: Question) -> Pla
     )
     families = {number: cost.family for number, cost in situation.costs.items()}
     return replace(plan, warnings=tell(plan.warnings, above, families, situation.is_silenced))
+
+
+# The weight of the context --------------------------------------------------------------------------------
+
+HEAVY_CONTEXT = "heavy-context"
+
+
+def weigh_context(model: Model, tree: Tree) -> ContextWeight:
+    """Weigh what the builder gets of the main context."""
+    classes = classify_steps(model.graph)
+    recipe = Recipe(
+        sources=tuple(source for one in model.graph.taken_from(MAIN_CONTEXT) for source in one.sources),
+        kinds=frozenset(kind for one in classes.values() for kind in one.kinds),
+        families=frozenset(family for one in classes.values() for family in one.families),
+        texts=tuple(_work_text(model.graph.steps[number]) for number in classes),
+    )
+    return weigh(tree.snapshots[MAIN_CONTEXT], recipe)
+
+
+def context_warning(
+    model: Model, tree: Tree, settings: Settings, sent: Iterable[tuple[int | None, float | None]]
+) -> Warned | None:
+    """Warn of files that no image needs and that are sent all the same, where that is worth a change.
+
+    `sent` are bytes and seconds of the context in earlier builds, newest first.
+    """
+    weight = weigh_context(model, tree)
+    seconds = transfer_seconds(weight, sent)
+    if not is_worth_telling(weight, seconds):
+        return None
+    step = _reader_of(model, tree, weight.needless[0].path)
+    silent = silences(model.dockerfile)
+    codes = {code.lower() for code in settings.silence}
+    if step is None or HEAVY_CONTEXT in codes:
+        return None
+    if silent.silenced(HEAVY_CONTEXT, step.span.first, step.span.last):
+        return None
+    named = [f"{one.path} ({format_bytes(one.bytes)}, {one.reason})" for one in weight.needless[:_NAMED]]
+    more = len(weight.needless) - len(named)
+    rest = f" and {more} more" if more > 0 else ""
+    ignore = model.ignore_file.name if model.ignore_file is not None else ".dockerignore"
+    return Warned(
+        code=HEAVY_CONTEXT,
+        line=step.span.first,
+        instruction=step.keyword,
+        text=step.text,
+        seconds=round(seconds, 3),
+        seconds_from="estimate",
+        note=f"to send {format_bytes(weight.needless_bytes)} of {format_bytes(weight.bytes)} for nothing",
+        why=f"{step.keyword} (line {step.span.first}) takes {', '.join(named)}{rest}",
+        way_out=f"add to {ignore}, each on a line of its own: {', '.join(weight.lines[:_LINES])}",
+    )
+
+
+_NAMED = 3
+_LINES = 8
+
+
+def _reader_of(model: Model, tree: Tree, path: str) -> Step | None:
+    """Return the first step that takes a path of the main context."""
+    snapshot = tree.snapshots[MAIN_CONTEXT]
+    for vertex in model.graph.vertices:
+        for entry in vertex.inputs:
+            if entry.producer == FromContext(MAIN_CONTEXT) and any(
+                reads(selection_of(taken), ContextPath(path), snapshot) for taken in entry.taken
+            ):
+                return model.graph.steps[vertex.step]
+    return None
 
 
 def describe_feeds(graph: BuildGraph, step: Step) -> str:

@@ -12,12 +12,12 @@ from devloop.context.entered import Entered
 from devloop.context.selection import LISTINGS, Listing
 from devloop.dockerfile.stages import BuildGraph, BuildOptions, ImageConfig, Images, Platform
 from devloop.plan.manifests import TextsOf
-from devloop.plan.model import PathChange
+from devloop.plan.model import PathChange, Warned
 from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.discover import Location
 from devloop.project.manifest import compare, manifest_lines
 from devloop.project.memory import Memory
-from devloop.project.planner import Answered, Question, answer
+from devloop.project.planner import Answered, Question, answer, context_warning
 from devloop.project.reading import (
     Model,
     ReadingProblem,
@@ -56,6 +56,10 @@ class Switches:
             listing=next((one for one in LISTINGS if one == found.get("listing")), "names"),
             platform=found.get("platform") or None,
         )
+
+
+_BUILDS_THAT_TELL = 20
+"""Builds that are asked how fast the context travels."""
 
 
 def _no_engine(_reference: str, _platform: Platform) -> ImageConfig | None:
@@ -169,6 +173,13 @@ class Workspace:
             manifests=self._manifests(given.model),
         )
         return answer(question, self.settings, self.memory.history)
+
+    def context_warning(self, model: Model, tree: Tree) -> Warned | None:
+        """Warn of a context that is heavier than it has to be; see `planner.context_warning`."""
+        sent = [
+            (build.context_bytes, build.context_seconds) for build in self.memory.builds(_BUILDS_THAT_TELL)
+        ]
+        return context_warning(model, tree, self.settings, sent)
 
     def _manifests(self, model: Model) -> TextsOf:
         """Return a function that gives the bytes of a manifest when it was built last, and now."""

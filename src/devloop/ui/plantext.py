@@ -239,6 +239,10 @@ def _is_marked(step: PlannedStep) -> bool:
     return step.expensive and step.status != "cached"
 
 
+_HEADINGS: Final = {"heavy-context": "heavy context"}
+"""By code, what a warning is about where it is no step that runs again."""
+
+
 def warning_block(warned: Warned, width: int, marks: Symbols, *, indent: int = 2) -> list[Line]:
     """One warning: which expensive step and what it costs, why the edit reaches it, and the way out.
 
@@ -246,11 +250,12 @@ def warning_block(warned: Warned, width: int, marks: Symbols, *, indent: int = 2
     """
     lead = " " * indent
     where = f" (line {warned.line})"
-    room = max(width - indent - text_width(f"{marks.warning} expensive step: {where}"), 8)
+    heading = _HEADINGS.get(warned.code, "expensive step")
+    room = max(width - indent - text_width(f"{marks.warning} {heading}: {where}"), 8)
     if warned.repeats:
         return [_repeated(warned, width - indent, lead, marks)]
     text = shorten(instruction_text(warned.instruction, warned.text), room, ellipsis=marks.ellipsis)
-    rows: list[Line] = [((f"{lead}{marks.warning} expensive step: ", "warn"), (text, "bold"), (where, "dim"))]
+    rows: list[Line] = [((f"{lead}{marks.warning} {heading}: ", "warn"), (text, "bold"), (where, "dim"))]
     labelled = [("costs", _warned_cost(warned)), ("why", warned.why)]
     if warned.manifest:
         labelled.append(("manifest", warned.manifest))

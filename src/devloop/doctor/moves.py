@@ -148,7 +148,7 @@ _INSTALLS: Final = re.compile(
     r"\b(?:pip3? (?:install|download|wheel)|uv (?:sync|pip)|poetry install|(?:pdm|pipenv) (?:sync|install)"
     r"|npm (?:ci|install|i)|yarn(?: install)?|pnpm (?:install|i|fetch)|bun install|go mod (?:download|vendor)"
     r"|go (?:build|install) std|cargo (?:fetch|build|vendor|chef)|mvnw? .*dependency:|gradlew? .*dependencies"
-    r"|dotnet restore|composer install|bundle (?:install|config)|mix deps\.|apt-get |apk add)\b?"
+    r"|dotnet restore|composer install|bundle (?:install|config)|mix deps\.|apt-get |apk add)"
 )
 _OWNER_COMMANDS: Final = re.compile(r"(?:chown|chmod|chgrp)\s")
 _CLEANUPS: Final = re.compile(

@@ -1,6 +1,8 @@
 """The commands that read git's history: `devloop replay` and `devloop ci`."""
 
+import contextlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -9,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from devloop.doctor.gitlog import Reading
     from devloop.doctor.replay import Commit, GraphsOf, Replayer
     from devloop.project.workspace import Workspace
     from devloop.ui.branchtext import Verdict
@@ -164,7 +165,7 @@ def replayed(
             other = read_model(workspace, source=new.read_bytes(), shown_as=str(new))
             others.append(Replayer(fixed(replay_graph(workspace, other, history.git, links))))
         replayer = Replayer(graphs, history.paths_at)
-        is_complete = _feed(history, [replayer, *others])
+        is_complete = feed(history, [replayer, *others], history.count)
         shown = location.shown_dockerfile
         return Story(
             name=location.name,
@@ -214,22 +215,47 @@ def _shown(path: Path) -> str:
     return os.path.relpath(path)
 
 
-def _feed(history: "Reading", replayers: "list[Replayer]") -> bool:
-    """Send the history through; False when Ctrl-C broke it off, with all replayers at the same commit."""
-    try:
-        for commit in _with_progress(history, history.limit):
+def feed(commits: "Iterable[Commit]", replayers: "Sequence[Replayer]", how_many: "Callable[[], int]") -> bool:
+    """Send commits through the replayers; False when Ctrl-C broke it off, with all at the same commit.
+
+    A second Ctrl-C ends the command. `how_many` there are is asked only where a terminal shows it.
+    """
+    with _noted_interrupt() as is_over:
+        for commit in _with_progress(commits, how_many):
             for replayer in replayers:
                 replayer.add(commit)
-    except KeyboardInterrupt:
-        return False
+            if is_over():
+                return False
     return True
+
+
+@contextlib.contextmanager
+def _noted_interrupt() -> "Iterator[Callable[[], bool]]":
+    """Note the first Ctrl-C instead of breaking off in the middle; it stays ignored where it is."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield lambda: False
+        return
+    noted = False
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _EVERY_SECONDS = 0.1
 _BAR = 24
 
 
-def _with_progress(commits: "Iterable[Commit]", limit: int | None) -> "Iterator[Commit]":
+def _with_progress(commits: "Iterable[Commit]", how_many: "Callable[[], int]") -> "Iterator[Commit]":
     """Yield commits and draw on standard error, where that is a terminal, how far it is."""
     if not sys.stderr.isatty():
         yield from commits
@@ -238,15 +264,15 @@ def _with_progress(commits: "Iterable[Commit]", limit: int | None) -> "Iterator[
 
     marks = symbols(ascii_only=wants_ascii(encoding=sys.stderr.encoding, environ=os.environ))
     drawn = 0.0
-    number = 0
+    total = max(how_many(), 1)
     try:
         for number, commit in enumerate(commits):
             now = time.monotonic()
             if now - drawn > _EVERY_SECONDS:
                 drawn = now
-                part = min(number * _BAR // limit, _BAR) if limit else 0
-                bar = f"{marks.full * part}{marks.empty * (_BAR - part)} " if limit else ""
-                sys.stderr.write(f"\r\x1b[2K  replay {bar}{number:,} commits")
+                part = min(number * _BAR // total, _BAR)
+                bar = f"{marks.full * part}{marks.empty * (_BAR - part)}"
+                sys.stderr.write(f"\r\x1b[2K  replay {bar} {number:,} of {total:,} commits")
                 sys.stderr.flush()
             yield commit
     finally:

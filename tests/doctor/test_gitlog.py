@@ -132,6 +132,7 @@ def test_since_leaves_out_a_commit_and_what_was_before_it(repository: Repository
     start = repository.commit({"src/a": "2"})
     repository.commit({"src/a": "3"})
     with reading(repository.workspace().location, repository.environ, since=start) as found:
+        assert found.count() == 1
         assert [commit.parent for commit in found] == [start]
 
 
@@ -282,8 +283,8 @@ def test_a_broken_dockerfile_in_the_history_is_counted_and_nothing_else(reposito
 
 def test_a_dockerfile_that_is_new_in_the_work_tree_can_be_replayed_as_it_stands(tmp_path: Path) -> None:
     made = Repository.new(tmp_path / "project")
-    made.commit({"src/a": "1"})
-    made.commit({"src/a": "2"})
+    for number in range(3):
+        made.commit({"src/a": f"{number}"})
     (made.root / "Dockerfile").write_text(DOCKERFILE)
     workspace = made.workspace()
     graph = replay_graph(workspace, read_model(workspace))

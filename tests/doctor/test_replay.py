@@ -332,6 +332,12 @@ def test_commits_without_a_graph_are_counted_apart() -> None:
     assert (found.commits, found.unreadable, len(found.builds)) == (1, 2, 1)
 
 
+def test_the_first_commit_of_a_history_is_a_first_build_and_says_nothing() -> None:
+    first = Commit("1", None, MONDAY, "Ann", "", (FileChange("src/a.py", "added"),))
+    found = replay([commit("src/a.py"), first], fixed(graph(PYTHON)))
+    assert (found.commits, found.unreadable) == (1, 1)
+
+
 def test_equal_steps_of_a_stage_are_told_apart() -> None:
     found = replay([commit("a")], fixed(graph("FROM a\nRUN x\nCOPY a .\nRUN x\n")))
     assert [(step.line, step.runs) for step in step_totals(found)] == [(2, 0), (3, 1), (4, 1)]

@@ -233,12 +233,20 @@ class Reading:
                 if self.limit is not None and self.human >= self.limit:
                     return
 
-    def _raw_commits(self) -> Iterator[_RawCommit]:
+    def count(self) -> int:
+        """Return how many commits there are to read at most; far quicker than to read them."""
+        arguments = ("rev-list", "--count", "--no-merges", *self._range(), "--")
+        found = int(self.git.ask(*arguments))
+        return found if self.limit is None else min(found, self.limit)
+
+    def _range(self) -> tuple[str, ...]:
         tip = self.git.commit(self.until)
-        kept_out = [f"^{self.git.commit(self.since)}"] if self.since is not None else []
+        return (tip,) if self.since is None else (tip, f"^{self.git.commit(self.since)}")
+
+    def _raw_commits(self) -> Iterator[_RawCommit]:
         arguments = ["log", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-color", "--no-ext-diff"]
         arguments += ["--no-show-signature", "--no-notes", "--ignore-submodules=dirty", f"--format={_FORMAT}"]
-        with self.git.start(*arguments, tip, *kept_out, "--") as process, _drained(process) as said:
+        with self.git.start(*arguments, *self._range(), "--") as process, _drained(process) as said:
             yield from _parsed(process)
             if process.wait() != 0:
                 raise GitProblem(_first_line(said()))

@@ -309,8 +309,8 @@ class Build:
 class Replay:
     """The builds of a history, newest first, without those in which nothing runs.
 
-    `commits` counts all that were replayed, `unreadable` those beyond them whose tree, or whose parent's, has
-    no Dockerfile that can be resolved. `graph` is the newest one, whose vertex numbers the questions below
+    `commits` counts all that were replayed, `unreadable` those beyond them that nothing can be built upon:
+    the first one, and those whose tree, or whose parent's, has no Dockerfile that can be resolved. `graph` is the newest one, whose vertex numbers the questions below
     take. `weeks` counts the weeks in which somebody committed.
     """
 
@@ -371,7 +371,7 @@ class Replayer:
         before, after = self.graphs(commit)
         if self._graph is None:
             self._graph = after
-        if before is None or after is None:
+        if before is None or after is None or commit.parent is None:
             self._unreadable += 1
             return
         build = build_of(commit, before, after, self.listing)

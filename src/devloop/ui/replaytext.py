@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 _LABEL: Final = 11
 _SPANS: Final = 24
-_BAR: Final = 14
+_BARS: Final = (14, 8)
 _WIDEST: Final = 120
 _MANY_FILES: Final = 8
 _MANY_CAUSES: Final = 3
 _TELLING: Final = 0.1
 """A step with less than this share of the seconds gets no line about the files behind it."""
-_SEEN: Final = 0.02
-_ROOMY: Final = 24
+_SEEN: Final = 0.25
+_ROOMY: Final = 44
 _LEVELS: Final = ("▁▂▃▄▅▆▇█", "_.-:=+*#")
 
 
@@ -99,9 +99,8 @@ def _head(story: Story, day: Day, width: int) -> list[Line]:
     span = first if first == last else f"{first} to {last}"
     text = f"replay of {_commits(replay.commits)}, {span}"
     if not story.is_complete:
-        text = f"broken off: {text}, the newest"
-    head = f"  {text}"
-    lines = wrap(head, max(width - text_width(name) - 2, 30))
+        text = f"broken off after the newest {_commits(replay.commits)}, {span}"
+    lines = wrap(text, max(width - text_width(name) - 2, 30))
     return [
         ((name, "bold"), (f"  {lines[0]}", "dim" if story.is_complete else "warn")),
         *((("  ", ""), (line, "dim")) for line in lines[1:]),
@@ -254,8 +253,10 @@ class Table:
 def _steps(steps: Sequence[StepTotal], width: int, marks: Symbols, whole: float) -> list[Line]:
     standing = [step for step in steps if step.line is not None]
     table = Table(("line", "step", "runs", "each", "total"), tuple(_step_row(step) for step in standing), 1)
-    has_bars = table.room(width - 2 - _BAR) >= _ROOMY
-    width_of_table = width - 2 - _BAR if has_bars else width
+    bar_width = next(
+        (one for one in _BARS if table.room(width - 2 - one) >= min(_ROOMY, table.sizes()[1])), 0
+    )
+    width_of_table = width - 2 - bar_width if bar_width else width
     indent = table.sizes()[0] + 6
     top = max((step.seconds for step in standing), default=0.0)
     has_stages = len({step.name.stage for step in standing}) > 1
@@ -265,7 +266,7 @@ def _steps(steps: Sequence[StepTotal], width: int, marks: Symbols, whole: float)
         if has_stages and step.name.stage != stage:
             stage = step.name.stage
             lines.append(((f"  stage {escape_controls(stage)}", "bold"),))
-        bar = _bar(step.seconds, top, marks) if has_bars else ""
+        bar = _bar(step.seconds / top * bar_width, marks) if top else ""
         lines.append((*line, (f"  {bar}" if bar else "", "warn")))
         because = _because(step, width - indent, marks)
         if step.seconds > whole * _TELLING and because != told:
@@ -313,15 +314,21 @@ def _total(step: StepTotal) -> str:
     return seconds_text(step.seconds) if step.is_measured else about(step.seconds)
 
 
-def _bar(seconds: float, top: float, marks: Symbols) -> str:
-    return marks.full * max(round(seconds / top * _BAR), 1) if top and seconds / top > _SEEN else ""
+def _bar(length: float, marks: Symbols) -> str:
+    return marks.full * max(round(length), 1) if length > _SEEN else ""
 
 
 def _because(step: StepTotal, width: int, marks: Symbols) -> str:
-    named = [f"{escape_controls(path)} {number}" for path, number in step.files[:_MANY_CAUSES]]
-    more = len(step.files) - len(named)
-    rest = f" and {count(more, 'file')} more" if more else ""
-    return shorten(f"for {', '.join(named)}{rest}", width, ellipsis=marks.ellipsis)
+    """Name as many of the files behind a step as fit a line."""
+    text = ""
+    for names in range(min(len(step.files), _MANY_CAUSES), 0, -1):
+        named = [f"{escape_controls(path)} {number:,}" for path, number in step.files[:names]]
+        more = len(step.files) - names
+        rest = f" and {more:,} more file{'' if more == 1 else 's'}" if more else ""
+        text = f"for {', '.join(named)}{rest}"
+        if text_width(text) <= width:
+            break
+    return shorten(text, width, ellipsis=marks.ellipsis)
 
 
 # Two Dockerfiles --------------------------------------------------------------------------------------------
@@ -399,7 +406,8 @@ def _files(files: Sequence[FileTotal], width: int, marks: Symbols, new: Side | N
     lines: list[Line] = [(), table.head(width), *table.lines(width, marks)]
     rest = dear[_MANY_FILES:]
     if rest:
-        text = f"and {count(len(rest), 'more file')}: {about(sum(one.seconds for one in rest))}"
+        files_more = f"{len(rest):,} more file{'' if len(rest) == 1 else 's'}"
+        text = f"and {files_more}: {about(sum(one.seconds for one in rest))}"
         lines.append(((f"  {text}", "dim"),))
     return lines
 

@@ -321,6 +321,30 @@ def test_stats_add_up_builds_files_and_syncs(memory: Memory, capsys: Streams) ->
     assert "requirements.txt" in text
 
 
+def test_stats_weigh_the_context_and_name_the_ignore_lines(
+    memory: Memory, project: Path, capsys: Streams
+) -> None:
+    record(memory, 1.0, EDIT, context_bytes=2_000, context_seconds=0.25)
+    (project / "Dockerfile").write_text("FROM base\nCOPY . .\n")
+    (project / ".git").mkdir()
+    (project / ".git/pack").write_bytes(b"x" * 3_000_000)
+    found = ask(capsys, "stats")["context"]
+    assert found["ignore_lines"] == [".git"]
+    assert found["needless"][0]["bytes"] == 3_000_000
+    text = " ".join(text_of(capsys, "stats").split())
+    assert "the last build sent 2.0 kB in 0.2s" in text
+    assert "needless 3.0 MB in 1 file: .dockerignore leaves them out with .git" in text
+
+
+def test_stats_of_a_broken_dockerfile_leave_the_weight_out(
+    memory: Memory, project: Path, capsys: Streams
+) -> None:
+    record(memory, 1.0, EDIT)
+    (project / "Dockerfile").write_text("FROM\n")
+    found = ask(capsys, "stats")
+    assert (found["builds"]["ok"], found["context"]) == (1, None)
+
+
 def test_another_target_has_figures_of_its_own(memory: Memory, capsys: Streams) -> None:
     record(memory, 1.0, EDIT)
     assert ask(capsys, "stats")["builds"]["ok"] == 1

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from devloop.cost.history import BuildRecord, StepRecord
@@ -14,7 +15,7 @@ from devloop.paths import ContextPath
 from devloop.plan.copies import Chain, KindAt, Layout, UnclearError, ancestors, chain_below, final_chain
 from devloop.planning import find_edits, plan_edits, read_model, sketch
 from devloop.project.discover import shown
-from devloop.project.planner import describe_feeds, price_steps, step_key
+from devloop.project.planner import describe_feeds, price_steps, step_key, weigh_context
 from devloop.project.reading import Model, selection_of
 from devloop.project.workspace import Workspace
 from devloop.state.database import StateUnavailable
@@ -41,9 +42,19 @@ def last_build(workspace: Workspace) -> BuildRecord | None:
 
 
 def figures(workspace: Workspace) -> Stats:
-    """Add up everything that is remembered of the project."""
+    """Add up everything that is remembered of the project, and weigh its context as it is now.
+
+    A Dockerfile that cannot be read leaves the weight out: what is remembered can be told all the same.
+    """
     memory = workspace.memory
-    return summarize(memory.builds(), memory.syncs(), len(memory.misses()))
+    stats = summarize(memory.builds(), memory.syncs(), len(memory.misses()))
+    model = workspace.read()
+    if not isinstance(model, Model):
+        return stats
+    weight = weigh_context(model, workspace.tree(model))
+    memory.save_indexes()
+    ignore = model.ignore_file.name if model.ignore_file is not None else ".dockerignore"
+    return replace(stats, context=weight, ignore_file=ignore)
 
 
 def missed(workspace: Workspace) -> list[MissRow]:

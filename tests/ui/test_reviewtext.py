@@ -12,6 +12,7 @@ import pytest
 
 from devloop.cost.history import BuildRecord, StepRecord, SyncRecord
 from devloop.cost.report import BuildAccount, FileTotal, StepAccount, account_to_json, summarize
+from devloop.cost.weight import ContextWeight, Weight
 from devloop.ui import reviewtext
 from devloop.ui.reviewtext import Ignored, LastRun, MissRow, PathStory, Reader, StepStory
 from devloop.ui.text import text_width
@@ -124,7 +125,18 @@ def figures(builds: int = 6) -> object:
         for number in reversed(range(builds))
     ]
     syncs = [SyncRecord(1.0, "sync", 0.2, 52.0), SyncRecord(1.0, "sync", 0.2, None)]
-    return summarize(records, syncs, 6)
+    return replace(summarize(records, syncs, 6), context=WEIGHT)
+
+
+WEIGHT = ContextWeight(
+    212_000_000,
+    3_412,
+    (Weight("web", 180_500_000, 3_390), Weight(".git", 31_000_000, 14), Weight("app", 500_000, 8)),
+    (
+        Weight("web/node_modules", 180_000_000, 3_377, "packages for this machine", "web/node_modules"),
+        Weight(".git", 31_000_000, 14, "the history of the repository", ".git"),
+    ),
+)
 
 
 VIEWS: dict[str, Render] = {
@@ -281,3 +293,13 @@ def test_the_document_of_the_figures_has_null_where_nothing_is_known() -> None:
     assert document["calibration"] == {"builds": 0, "median_error": None, "median_ratio": None}
     assert document["syncs"]["saved_seconds"] is None
     assert document["since"] is None
+    assert document["context"] is None
+
+
+def test_the_document_of_the_figures_has_the_lines_for_the_ignore_file() -> None:
+    stats = replace(summarize([], [], 0), context=WEIGHT, ignore_file="Dockerfile.dockerignore")
+    found = json.loads(reviewtext.stats_json("shop", stats))["context"]
+    assert (found["bytes"], found["files"]) == (212_000_000, 3_412)
+    assert found["ignore_file"] == "Dockerfile.dockerignore"
+    assert found["ignore_lines"] == ["web/node_modules", ".git"]
+    assert found["largest"][0] == {"path": "web", "bytes": 180_500_000, "files": 3_390}

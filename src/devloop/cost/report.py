@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from devloop.cost.history import BuildRecord, StepRecord, SyncRecord
+    from devloop.cost.weight import ContextWeight
 
 Predicted = Literal["cached", "run", "unknown"]
 Verdict = Literal["right", "missed", "spared", "unknown"]
@@ -223,7 +224,7 @@ class SyncTotals:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The figures of a project over everything that is remembered of it."""
+    """The figures of a project over everything that is remembered of it, and what its context weighs now."""
 
     since: float | None
     ok: int
@@ -238,6 +239,8 @@ class Stats:
     files: tuple[FileTotal, ...]
     misses: int
     last: tuple[BuildRecord, ...]
+    context: ContextWeight | None = None
+    ignore_file: str = ".dockerignore"
 
     @property
     def builds(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from devloop.cost.estimate import format_bytes
 from devloop.cost.report import (
     ENOUGH_BUILDS,
     FileTotal,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from devloop.cost.history import BuildRecord, StepRecord
     from devloop.cost.report import FileTotal, Stats, StepAccount, Verdict
+    from devloop.cost.weight import ContextWeight
     from devloop.plan.model import Plan
 
     When = Callable[[float], str]
@@ -525,6 +527,7 @@ def stats_lines(
         *_fact("predicted", _quality(stats), width),
         *_fact("expected", _calibration(stats), width),
         *_fact("syncs", _syncs(stats), width),
+        *_context(stats, width),
     ]
     if stats.steps:
         lines += [(), (("What took the time, by step", "bold"),)]
@@ -604,6 +607,25 @@ def _syncs(stats: Stats) -> str:
     return text
 
 
+def _context(stats: Stats, width: int) -> list[Line]:
+    weight = stats.context
+    if weight is None:
+        return []
+    text = f"{format_bytes(weight.bytes)} in {count(weight.files, 'file')} that steps read"
+    if weight.files:
+        text += f": {', '.join(f'{one.path} {format_bytes(one.bytes)}' for one in weight.largest)}"
+    sent = stats.last[0] if stats.last else None
+    if sent is not None and sent.context_bytes is not None:
+        took = "" if sent.context_seconds is None else f" in {seconds_text(sent.context_seconds)}"
+        text += f"; the last build sent {format_bytes(sent.context_bytes)}{took}"
+    lines = _fact("context", text, width)
+    if weight.needless:
+        saved = f"{format_bytes(weight.needless_bytes)} in {count(weight.needless_files, 'file')}"
+        text = f"{saved}: {stats.ignore_file} leaves them out with {', '.join(weight.lines)}"
+        lines += _fact("needless", text, width)
+    return lines
+
+
 def _table(rows: Sequence[tuple[str, str, str]], width: int, marks: Symbols) -> list[Line]:
     widths = [max(text_width(row[column]) for row in rows) for column in range(2)]
     room = max(width - sum(widths) - 6, 8)
@@ -673,6 +695,7 @@ def stats_json(name: str, stats: Stats) -> str:
             "saved_seconds": rounded(syncs.saved_seconds) if syncs.syncs > syncs.unpriced else None,
             "unpriced": syncs.unpriced,
         },
+        "context": None if stats.context is None else _context_document(stats.context, stats.ignore_file),
         "steps": [
             {
                 "stage": one.stage,
@@ -688,6 +711,20 @@ def stats_json(name: str, stats: Stats) -> str:
         "last": [build_document(one) for one in stats.last],
     }
     return json.dumps(document, indent=2)
+
+
+def _context_document(weight: ContextWeight, ignore_file: str) -> dict[str, Any]:
+    return {
+        "bytes": weight.bytes,
+        "files": weight.files,
+        "largest": [{"path": one.path, "bytes": one.bytes, "files": one.files} for one in weight.largest],
+        "needless": [
+            {"path": one.path, "bytes": one.bytes, "files": one.files, "reason": one.reason}
+            for one in weight.needless
+        ],
+        "ignore_file": ignore_file,
+        "ignore_lines": list(weight.lines),
+    }
 
 
 @dataclass(frozen=True, slots=True)

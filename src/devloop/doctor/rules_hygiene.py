@@ -87,7 +87,7 @@ def recursive_owner(subject: Subject) -> Iterator[Finding]:
                 edits, stops = [], "several paths or owners are changed in one step"
             what = "owner" if change.program != "chmod" else "mode"
             yield Finding(
-                code="recursive-owner",
+                code="chown-after-copy",
                 title=f"{change.program} -R writes what was copied once more",
                 first_line=step.span.first,
                 last_line=step.span.last,
@@ -181,7 +181,8 @@ def _owner_problem(
     made = [one.destination for one in above if one.keyword == "WORKDIR" and one.destination is not None]
     if any(place != path and is_above(path, place) for place in made):
         return "WORKDIR made a folder below that path"
-    if path not in made and (posixpath.dirname(path) not in _EXISTING or change.program == "chmod"):
+    is_rooted = posixpath.dirname(path) in {*_EXISTING, *made}
+    if path not in made and (not is_rooted or change.program == "chmod"):
         return "which folders the COPY creates above that path is not certain"
     for one in copies:
         instruction = one.instruction
@@ -194,7 +195,8 @@ def _owner_problem(
             return "the COPY sets owner or mode already"
     first = copies[0].number
     for one in above:
-        if isinstance(one.instruction, ins.Run) and not _leaves_alone(subject, one, path):
+        is_after = one.number > first
+        if isinstance(one.instruction, ins.Run) and not _leaves_alone(subject, one, path, is_after=is_after):
             return f"line {one.span.first} may have written there"
     before = [subject.steps[one.number].cost.command for one in above if one.number < first]
     if any(_is_busy(command) for command in commands):
@@ -226,12 +228,17 @@ _LEAVES_ALONE = frozenset(
 )
 
 
-def _leaves_alone(subject: Subject, step: Step, path: str) -> bool:
-    """Tell whether a step writes nothing below a path: it neither names it nor works in it."""
+def _leaves_alone(subject: Subject, step: Step, path: str, *, is_after: bool) -> bool:
+    """Tell whether a step writes nothing below a path: it neither names it nor works in or above it.
+
+    Before anything was copied there, a step in a folder above has to name what it creates.
+    """
     command = subject.steps[step.number].cost.command
-    if path in command:
+    folder = resolved("", step.workdir)
+    if path in command or re.search(rf"(?<![\w-]){re.escape(posixpath.basename(path))}(?![\w-])", command):
         return False
-    if not is_above(path, resolved("", step.workdir)):
+    is_near = is_above(path, folder) or (folder != "/" and is_after and is_above(folder, path))
+    if not is_near:
         return True
     return all(
         one.program in _LEAVES_ALONE or (one.program == "rm" and _is_absolute(one))
@@ -459,7 +466,8 @@ def floating_base(subject: Subject) -> Iterator[Finding]:
         reference = stage.base_reference
         if stage.base != "image" or "@" in reference or reference in seen:
             continue
-        if image_tag(reference) not in _FLOATING:
+        # `distroless/base-debian12`: a name may hold the version.
+        if image_tag(reference) not in _FLOATING or re.search(r"\d$", image_name(reference)):
             continue
         seen.add(reference)
         yield Finding(

@@ -67,7 +67,7 @@ _TOGETHER = frozenset(
 _SMALL = frozenset({"pip-tool", "npm-global", "go-install", "cargo-install", "gradle-wrapper"})
 
 _OFFLINE = re.compile(
-    r"(?<![\w-])--offline\b|--no-restore\b|--no-build\b|\bmvnw?\b[^&;|\n]*\s-o\b|GOPROXY=off|-mod=vendor"
+    r"(?<![\w-])--offline\b|--no-build\b|\bmvnw?\b[^&;|\n]*\s-o\b|GOPROXY=off|-mod=vendor"
     r"|--no-index\b|--immutable-cache\b"
 )
 _OFFLINE_VARIABLES = (
@@ -84,6 +84,9 @@ _REFUSING: Mapping[str, tuple[str, ...]] = {
     "poetry": ("--no-cache",),
     "bun": ("--no-cache",),
     "composer": ("--no-cache",),
+    # Not a cache refused, but one relied on: without the flag a restore that is up to date takes a moment,
+    # and one whose packages were cleaned away with the cache is made again instead of failing.
+    "dotnet": ("--no-restore",),
 }
 _EMPTYING: Mapping[str, tuple[str, ...]] = {
     "pip": (r"pip3? cache purge",),
@@ -214,7 +217,12 @@ def _candidate(subject: Subject, step: Step, run: ins.Run) -> _Candidate | None:
         family = _FAMILY_OF[kind]
         if _needs_its_layer(subject, family, step) or _is_left_alone(subject, kind, family, step):
             continue
+        near = _relatives(subject, step) if family in _TOGETHER else (step,)
+        is_served = _has_mounts(subject, family, near)
         for mount in _right_mounts(subject, kind, family, step):
+            # Where the tool has a cache already, modules in a layer or elsewhere are the author's choice.
+            if is_served and not mount.target.endswith("/go-build"):
+                continue
             if not any(is_above(place, mount.target) for place in _mounted(step, run, _ANY_MOUNT)):
                 candidate.mounts.setdefault(mount.target, mount)
     if any(not mount.is_owner_known for mount in candidate.mounts.values()):
@@ -353,15 +361,17 @@ def _is_left_alone(subject: Subject, kind: str, family: str, step: Step) -> bool
         return True
     if dict(step.environment).get("UV_LINK_MODE") == "symlink" and family == "uv":
         return True
-    has_mounts = any(
-        isinstance(other.instruction, ins.Run)
-        and family in subject.steps[other.number].cost.families
-        and _mounted(other, other.instruction)
-        for other in _relatives(subject, step)
-        if other is not step
+    return kind in _SMALL and _has_mounts(subject, family, _relatives(subject, step))
+
+
+def _has_mounts(subject: Subject, family: str, steps: Sequence[Step]) -> bool:
+    """Tell whether one of these steps uses a tool with a cache mount."""
+    return any(
+        isinstance(step.instruction, ins.Run)
+        and family in subject.steps[step.number].cost.families
+        and bool(_mounted(step, step.instruction))
+        for step in steps
     )
-    # Where other steps of the tool have a cache, its place was chosen: modules in a layer, a small tool.
-    return has_mounts and (family in _TOGETHER or kind in _SMALL)
 
 
 def _saved_seconds(one: _Candidate) -> float:

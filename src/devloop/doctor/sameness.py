@@ -97,7 +97,6 @@ VARYING: Final = (
         "varies",
         LOGS,
     ),
-    Varying(r"(?:.*/)?\.npm/_(?:logs|update-notifier[^/]*)(?:/.*)?", "varies", LOGS),
     Varying(r"(?:.*/)?(?:npm-debug|yarn-error|pip)\.log", "varies", LOGS),
     Varying(r"var/lib/apt/lists(?:/.*)?", "intended", CACHES),
     Varying(r"var/cache/(?:apt|apk|dnf|yum|libdnf5|zypp|pacman)(?:/.*)?", "intended", CACHES),
@@ -105,6 +104,7 @@ VARYING: Final = (
     # Not all of ~/.cache: browsers of test tools and models of libraries lie there, and are used.
     Varying(rf"(?:root|home/[^/]+)/\.cache(?:/(?:{_CACHE_OWNERS})(?:/.*)?)?", "intended", CACHES),
     Varying(r"(?:.*/)?\.npm(?:/.*)?", "intended", CACHES),
+    Varying(r"(?:.*/)?\.npm/_(?:logs|update-notifier[^/]*)(?:/.*)?", "varies", LOGS),
     Varying(r"(?:.*/)?\.yarn/(?:cache|berry)(?:/.*)?|usr/local/share/\.cache(?:/.*)?", "intended", CACHES),
     Varying(
         r"(?:.*/)?\.local/share/pnpm/store(?:/.*)?|(?:.*/)?\.bun/install/cache(?:/.*)?", "intended", CACHES

@@ -30,7 +30,7 @@ LAYERS = (
     ("doctor",),
     ("ui",),
     ("config", "defaults", "planning", "review"),
-    ("cli", "cli_replay"),
+    ("cli", "cli_doctor", "cli_replay"),
     ("__main__",),
 )
 """Each layer knows those above it, and itself."""
@@ -43,7 +43,17 @@ PURE = (
     *("context.patterns", "context.snapshot", "context.selection", "context.entered"),
     *("watch.debounce", "watch.events", "watch.ephemeral"),
     *("loop.state", "loop.events"),
-    *("ui.board", "ui.branchtext", "ui.plantext", "ui.replaytext", "ui.reviewtext", "ui.text", "ui.view"),
+    *(
+        "ui.board",
+        "ui.branchtext",
+        "ui.doctortext",
+        "ui.plantext",
+        "ui.replaytext",
+        "ui.reviewtext",
+        "ui.sarif",
+        "ui.text",
+        "ui.view",
+    ),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),
     *(
@@ -51,6 +61,8 @@ PURE = (
         "doctor.edits",
         "doctor.needs",
         "doctor.placed",
+        "doctor.report",
+        "doctor.rules_variables",
         "doctor.rules_order",
         "doctor.model",
         "doctor.branch",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from devloop import __version__, cli_replay
+from devloop import __version__, cli_doctor, cli_replay
 from devloop.errors import DevloopError
 from devloop.project.settings import Settings
 
@@ -585,6 +585,7 @@ def _main(
 
 
 cli_replay.register(app)
+cli_doctor.register(app)
 
 
 # Printing ---------------------------------------------------------------------------------------------------

@@ -78,7 +78,10 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         "Looking back at git's history.",
-        (("replay", "bots: whose commits are left out, by any part of the name or address of their author"),),
+        (
+            ("replay", "bots: whose commits are left out, by any part of the name or address of their author"),
+            ("doctor", "ignore: the codes of findings that are not wanted here"),
+        ),
     ),
 )
 

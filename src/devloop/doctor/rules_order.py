@@ -101,6 +101,9 @@ class _Work:
         return tuple(dict.fromkeys(path for one in self.needs for path in one.fills))
 
 
+_NOTHING: Final = _Work()
+
+
 @dataclass(slots=True)
 class _Item:
     """An instruction of a stage with what is known of it."""
@@ -116,6 +119,22 @@ class _Item:
     @property
     def step(self) -> Step | None:
         return self.priced.step if self.priced is not None else None
+
+    @property
+    def reading(self) -> _Work:
+        """What it reads, as a RUN; nothing for every other instruction."""
+        return self.work or _NOTHING
+
+    @property
+    def taken(self) -> Mapping[str, str]:
+        """What it puts where, as a copy of the context; nothing for every other instruction."""
+        return self.placed or {}
+
+    @property
+    def destination(self) -> str:
+        """Where a copy goes, without a slash at the end."""
+        text = self.step.destination if self.step is not None else None
+        return (text or "/").rstrip("/") or "/"
 
 
 def order_rule(subject: Subject) -> Iterator[Finding]:
@@ -145,14 +164,14 @@ def _items(subject: Subject, stage: Stage) -> list[_Item]:
         step = item.step
         if step is not None and isinstance(instruction, ins.Copy | ins.Add):
             item.placed = placed_by(subject, step)
-            above = {**above, **(item.placed or {})}
+            above = {**above, **item.taken}
         if step is not None and isinstance(instruction, ins.Run):
             placed = Placed(above, subject.texts, executable)
             item.work = _work(item, instruction, placed)
         item.above = above
         items.append(item)
     for item in items:
-        item.blamed = _is_blamed(subject, item, items)
+        item.blamed = _is_blamed(item, items)
     return items
 
 
@@ -173,7 +192,8 @@ def _inherited(subject: Subject, stage: Stage) -> dict[str, str]:
 def _work(item: _Item, run: ins.Run, placed: Placed) -> _Work:
     """Say what a RUN reads of what lies above it."""
     priced = item.priced
-    assert priced is not None
+    if priced is None:
+        return _Work(source="it")
     step = priced.step
     text = priced.cost.command
     commands = _commands(run, step, text)
@@ -191,7 +211,7 @@ def _work(item: _Item, run: ins.Run, placed: Placed) -> _Work:
             case Needs(split=None):
                 needs.append(answer)
                 kinds.add(kind_of(command)[0])
-            case Needs(split=split):
+            case Needs(split=Split() as split):
                 rest = [
                     needs_of(one, Where(_folder(step, one), placed, environment))
                     for one in commands[number + 1 :]
@@ -204,16 +224,14 @@ def _work(item: _Item, run: ins.Run, placed: Placed) -> _Work:
     return _Work(tuple(needs), kinds=frozenset(kinds), parts=len(commands))
 
 
-def _split_work(before: list[Needs], answer: Needs, split: Split | None, rest: Sequence[Answer]) -> _Work:
-    assert split is not None
+def _split_work(before: list[Needs], answer: Needs, split: Split, rest: Sequence[Answer]) -> _Work:
     is_mixed = any(one.is_install for one in before) or any(
         isinstance(one, Needs) and one.is_install and one.split is None for one in rest
     )
     if is_mixed:
         return _Work((*before, answer), stop="the step installs and builds in one")
-    if split.again or split.after:
-        if any(not isinstance(one, Needs) or one.is_install for one in rest):
-            return _Work((*before, answer), stop="the step does more with the source than the install")
+    if not split.insert and any(not isinstance(one, Needs) or one.is_install for one in rest):
+        return _Work((*before, answer), stop="the step does more with the source than the install")
     return _Work((*before, answer), split=split)
 
 
@@ -241,7 +259,7 @@ def _folder(step: Step, command: Command) -> str:
     return posixpath.normpath(posixpath.join(step.workdir, command.directory or ""))
 
 
-def _is_blamed(subject: Subject, item: _Item, items: Sequence[_Item]) -> bool:
+def _is_blamed(item: _Item, items: Sequence[_Item]) -> bool:
     """Tell whether a copy takes source: a folder with more than manifests in it, or a file of code."""
     if not item.placed or item.step is None or not isinstance(item.instruction, ins.Copy | ins.Add):
         return False
@@ -275,6 +293,11 @@ _MANIFESTS: Final = tuple(
 
 def _takes_root(item: _Item) -> bool:
     return any(posixpath.normpath(f"/{one}") in {"/", "//"} for one in _raw_sources(item))
+
+
+def _destination_of(item: _Item) -> str:
+    """Return the destination of a copy as it is written."""
+    return item.instruction.destination if isinstance(item.instruction, ins.Copy | ins.Add) else "/"
 
 
 def _raw_sources(item: _Item) -> tuple[str, ...]:
@@ -378,15 +401,15 @@ class _Stage:
             stops = unsure.reason
         name = _command_name(first)
         copy = moved[0]
-        files = sum(len(item.placed or {}) for item in moved)
+        files = sum(len(item.taken) for item in moved)
         return Finding(
             code=INSTALL,
             title=f"`{name}` runs again for every change of the source",
             first_line=copy.instruction.span.first,
             last_line=first.instruction.span.last,
             why=(
-                f"{_shown(copy.instruction)} (line {copy.instruction.span.first}) puts {_count(files)} above it,"
-                f" and it reads {self._reads(first)}"
+                f"{_shown(copy.instruction)} (line {copy.instruction.span.first}) puts {_count(files)} above"
+                f" it, and it reads {self._reads(first)}"
             ),
             way_out=self._way_out(first, freed),
             category="speed",
@@ -397,8 +420,7 @@ class _Stage:
         )
 
     def _reads(self, item: _Item) -> str:
-        work = item.work
-        assert work is not None
+        work = item.reading
         names = [posixpath.basename(path) for path in work.files]
         names += [f"{posixpath.basename(path)}/" for path in work.folders]
         if not names:
@@ -420,11 +442,11 @@ class _Stage:
         )
 
     def _way_out(self, first: _Item, freed: list[_Item]) -> str:
-        work = first.work
-        assert work is not None
+        work = first.reading
         split = work.split
         if split is not None and split.insert:
-            return f"copy the manifests and fetch first (`{split.insert.split(' && ')[-1]}`), then copy the source"
+            fetch = split.insert.split(" && ")[-1]
+            return f"copy the manifests and fetch first (`{fetch}`), then copy the source"
         if split is not None:
             return f"copy the manifests, install with {split.flag}, copy the source, then finish the install"
         return "copy the manifests, install, then copy the source" + (
@@ -450,8 +472,7 @@ class _Stage:
     ) -> tuple[Proposal, list[_Item], list[_Item]]:
         """Move the copies below the installs; raises where something stands in the way."""
         first = installs[0]
-        work = first.work
-        assert work is not None
+        work = first.reading
         if work.stop:
             raise _UnsureError(work.stop)
         until = first.at
@@ -470,9 +491,7 @@ class _Stage:
         mixed = None
         if work.source:
             mixed = self._parts(first)
-        edits = self._edits(
-            moved, [item for item in freed if item.work is not None and item.work.installs], until, mixed
-        )
+        edits = self._edits(moved, [item for item in freed if item.reading.installs], until, mixed)
         intends = {"order"}
         if work.split is not None:
             intends.add("install cache")
@@ -485,7 +504,7 @@ class _Stage:
                 raise _UnsureError(reason)
 
     def _reach(self, copies: list[_Item], start: int) -> int:
-        """Return the last step, from an install on, below which all copies may stand, and that gains by it."""
+        """Return the last step that gains, from an install on, below which all copies may stand."""
         reached = start
         moving = list(copies)
         for item in self.items[start + 1 :]:
@@ -501,7 +520,7 @@ class _Stage:
     def _barrier(self, copy: _Item, item: _Item) -> str:
         """Say why a copy cannot be moved down past an instruction; empty where it can."""
         line = item.instruction.span.first
-        placed = copy.placed or {}
+        placed = copy.taken
         match item.instruction:
             case ins.Run():
                 work = item.work
@@ -509,9 +528,7 @@ class _Stage:
                     what = (work.source if work is not None else "") or "it"
                     return f"`{what}` on line {line} may read the source"
             case ins.Workdir():
-                if isinstance(
-                    copy.instruction, ins.Copy | ins.Add
-                ) and not copy.instruction.destination.startswith("/"):
+                if not _destination_of(copy).startswith("/"):
                     return f"WORKDIR on line {line} changes where the copy goes"
             case ins.Env() | ins.Arg():
                 if "$" in copy.instruction.text:
@@ -523,9 +540,9 @@ class _Stage:
                         return f"line {line} replaces files of the copy"
                 elif item.step is not None and item.step.destination is not None:
                     there = item.step.destination.rstrip("/")
-                    if any(path == there or path.startswith(f"{there}/") for path in placed):
-                        if there != "/bin" and not self._is_apart(item, placed):
-                            return f"line {line} may replace files of the copy"
+                    is_there = any(path == there or path.startswith(f"{there}/") for path in placed)
+                    if is_there and not self._is_apart(item, placed):
+                        return f"line {line} may replace files of the copy"
             case ins.Onbuild() | ins.Volume():
                 return f"line {line} stands between"
             case _:
@@ -549,18 +566,22 @@ class _Stage:
     def _refuse_overwrites(self, moved: list[_Item], freed: list[_Item]) -> None:
         """Refuse where the copy would now replace what an install has written."""
         for item in freed:
-            work = item.work
-            assert work is not None
-            needed = set(work.files)
-            for fill in work.fills:
-                for copy in moved:
-                    for path, context in (copy.placed or {}).items():
-                        if path.startswith(f"{fill}/") and path not in needed:
-                            folder = context[: len(context) - len(path) + len(fill)]
-                            raise _UnsureError(
-                                f"{folder or fill}/ of the work tree is copied too and would replace what is installed:"
-                                " name it in the ignore file first"
-                            )
+            needed = set(item.reading.files)
+            for fill in item.reading.fills:
+                clash = next(
+                    (
+                        context[: len(context) - len(path) + len(fill)]
+                        for copy in moved
+                        for path, context in copy.taken.items()
+                        if path.startswith(f"{fill}/") and path not in needed
+                    ),
+                    None,
+                )
+                if clash is not None:
+                    raise _UnsureError(
+                        f"{clash or fill}/ of the work tree is copied too and would replace what is"
+                        " installed: name it in the ignore file first"
+                    )
 
     # Writing
 
@@ -572,24 +593,19 @@ class _Stage:
         kept = [item for item in self.items if item.placed and item not in moved]
         lines: dict[int, list[bytes]] = {}
         for number, item in enumerate(installs):
-            assert item.work is not None
-            for path in kept:
-                if path.at < item.at:
-                    copied.update(path.placed or {})
+            for other in kept:
+                if other.at < item.at:
+                    copied.update(other.taken)
             for copy in moved:
-                wanted = [
-                    path for path in item.work.files if path not in copied and path in (copy.placed or {})
-                ]
+                wanted = [path for path in item.reading.files if path not in copied and path in copy.taken]
                 folders = [
                     folder
-                    for folder in item.work.folders
-                    if any(path.startswith(f"{folder}/") and path not in copied for path in copy.placed or {})
+                    for folder in item.reading.folders
+                    if any(path.startswith(f"{folder}/") and path not in copied for path in copy.taken)
                 ]
                 found = self._manifest_copies(copy, wanted, folders, at=item if number else copy)
                 copied.update(wanted)
-                copied.update(
-                    p for p in copy.placed or {} if p.startswith(tuple(f"{one}/" for one in folders))
-                )
+                copied.update(p for p in copy.taken if p.startswith(tuple(f"{one}/" for one in folders)))
                 lines.setdefault(item.at if number else copy.at, []).extend(found)
         if sum(len(found) for found in lines.values()) > _MOST_COPIES:
             raise _UnsureError(f"its manifests lie in more than {_MOST_COPIES} folders")
@@ -652,8 +668,7 @@ class _Stage:
 
     def _prefixed(self, item: _Item, raw: bytes, prefix: str) -> bytes:
         run = item.instruction
-        assert isinstance(run, ins.Run)
-        if not isinstance(run.command, str) or run.heredocs or run.mounts:
+        if not isinstance(run, ins.Run) or not isinstance(run.command, str) or run.heredocs or run.mounts:
             raise _UnsureError("the step is not written as one line for the shell")
         found = re.match(rb"(\s*run\s+)", raw, re.IGNORECASE)
         if found is None:
@@ -662,29 +677,21 @@ class _Stage:
 
     def _with_flag(self, raw: bytes, split: Split) -> bytes:
         pattern = _spaced(split.behind)
-        if len(pattern.findall(raw)) != 1:
-            raise _UnsureError(f"`{split.behind}` is not written once in the step")
         found = pattern.search(raw)
-        assert found is not None
+        if found is None or len(pattern.findall(raw)) != 1:
+            raise _UnsureError(f"`{split.behind}` is not written once in the step")
         return raw[: found.end()] + b" " + split.flag.encode() + raw[found.end() :]
 
     def _parts(self, item: _Item) -> tuple[bytes, bytes]:
         """Cut a RUN of several commands behind those that read only manifests."""
         run = item.instruction
-        work = item.work
-        assert isinstance(run, ins.Run)
-        assert work is not None
+        work = item.reading
         raw = self.blocks.text(run.span.first, run.span.last)
         refusal = f"`{work.source}` in the same RUN reads the source"
+        if not isinstance(run, ins.Run) or not isinstance(run.command, str) or run.heredocs or run.mounts:
+            raise _UnsureError(refusal)
         text = run.command
-        if (
-            not isinstance(text, str)
-            or run.heredocs
-            or run.mounts
-            or b"#" in raw
-            or b"'" in raw
-            or b'"' in raw
-        ):
+        if any(mark in raw for mark in (b"#", b"'", b'"')):
             raise _UnsureError(refusal)
         if re.search(r"[;|(){}`$]|&(?!&)(?<!&&)|\b(cd|export|set|if|for|source|\.)\s", text):
             raise _UnsureError(refusal)
@@ -704,21 +711,19 @@ class _Stage:
     ) -> list[bytes]:
         """Write the COPY lines for some of the files that a copy takes, to the same places."""
         groups: dict[tuple[str, bool], list[str]] = {}
-        assert copy.placed is not None
         for path in wanted:
-            groups.setdefault((posixpath.dirname(path), False), []).append(copy.placed[path])
+            groups.setdefault((posixpath.dirname(path), False), []).append(copy.taken[path])
         for folder in folders:
-            inside = next(path for path in copy.placed if path.startswith(f"{folder}/"))
-            source = copy.placed[inside][: len(copy.placed[inside]) - (len(inside) - len(folder))]
+            inside = next(path for path in copy.taken if path.startswith(f"{folder}/"))
+            source = copy.taken[inside][: len(copy.taken[inside]) - (len(inside) - len(folder))]
             groups[folder, True] = [source]
         return [self._copy_line(copy, sources, folder, at) for (folder, _), sources in groups.items()]
 
     def _copy_line(self, copy: _Item, sources: list[str], folder: str, at: _Item) -> bytes:
         instruction = copy.instruction
-        step = copy.step
-        assert isinstance(instruction, ins.Copy | ins.Add)
-        assert step is not None
-        if any(not _PLAIN_NAME.fullmatch(one) for one in sources):
+        if not isinstance(instruction, ins.Copy | ins.Add) or any(
+            not _PLAIN_NAME.fullmatch(one) for one in sources
+        ):
             raise _UnsureError("a manifest has a name with signs that a COPY reads in its own way")
         raw = self.blocks.text(instruction.span.first, instruction.span.last)
         keyword = b"copy" if raw.lstrip()[:4].islower() else b"COPY"
@@ -731,14 +736,10 @@ class _Stage:
         return keyword + b" " + " ".join(words).encode("utf-8", "surrogateescape") + self.end
 
     def _destination(self, copy: _Item, folder: str, at: _Item) -> str:
-        instruction = copy.instruction
-        step = copy.step
-        assert isinstance(instruction, ins.Copy | ins.Add)
-        assert step is not None
-        base = (step.destination or "/").rstrip("/") or "/"
-        text = instruction.destination
-        other = at.step
-        is_elsewhere = other is not None and other.workdir != step.workdir and not text.startswith("/")
+        base = copy.destination
+        text = _destination_of(copy)
+        here, other = copy.step, at.step
+        is_elsewhere = here and other and other.workdir != here.workdir and not text.startswith("/")
         is_below = folder == base or folder.startswith(f"{base.rstrip('/')}/")
         if is_elsewhere or not is_below or any(mark in text for mark in "\"'\\"):
             return folder.rstrip("/") + "/"
@@ -774,8 +775,7 @@ class _Stage:
             stops = unsure.reason
         first = freed[0]
         copy = next(item for item in copies if item.at < first.at)
-        work = first.work
-        assert work is not None
+        work = first.reading
         what = "OS packages are" if work.kinds & OS_KINDS else f"`{_command_name(first)}` is"
         verb = "installed" if work.kinds & OS_KINDS else "run"
         return Finding(
@@ -825,8 +825,8 @@ class _Stage:
     def _may_rise(self, item: _Item, above: _Item, moved: list[_Item]) -> None:
         """Refuse where a step would run otherwise above a copy: raises with what stands between."""
         here, there = item.step, above.step
-        assert here is not None
-        assert there is not None
+        if here is None or there is None:
+            raise _UnsureError("it is no step")
         if here.user != there.user or here.shell != there.shell:
             raise _UnsureError("another user or shell runs it")
         if here.environment != there.environment:

@@ -35,6 +35,13 @@ class ReplaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DoctorSettings:
+    """What the doctor leaves out: the codes of findings that this project does not want to hear of."""
+
+    ignore: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a user can set. Paths are relative to the project's folder.
 
@@ -43,7 +50,7 @@ class Settings:
     `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
     `health_seconds`, `rollback`, `remove`. Bringing it up to date: `live_sync`, `sync`, `never`, `restart`,
     `supervisor`, `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `silence`.
-    Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`.
+    Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`, `doctor`.
     """
 
     # The build
@@ -93,6 +100,7 @@ class Settings:
     maximum_wait_seconds: float | None = None
     # Looking back
     replay: ReplaySettings = field(default_factory=ReplaySettings)
+    doctor: DoctorSettings = field(default_factory=DoctorSettings)
 
     def env_values(self) -> tuple[tuple[str, str], ...]:
         """Return the variables of the container that have a value of their own."""

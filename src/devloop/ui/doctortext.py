@@ -1,0 +1,279 @@
+"""What the doctor found, as text, as the contract `devloop.doctor/1`, and as diffs; pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from devloop.ui.plantext import NARROWEST
+from devloop.ui.text import (
+    Line,
+    Style,
+    count,
+    escape_controls,
+    pad,
+    paint,
+    seconds_text,
+    shorten,
+    symbols,
+    text_width,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from devloop.doctor.proof import Check
+    from devloop.doctor.report import Examination, Examined
+    from devloop.ui.text import Symbols
+
+FEW: Final = 5
+"""How many findings are shown unless all are asked for."""
+
+_LABEL: Final = 9
+_LARGE: Final = 1_000_000
+_WIDEST: Final = 120
+_INDENT: Final = "     "
+
+
+def notable(examination: Examination) -> tuple[Examined, ...]:
+    """Return the few findings that matter: those that cost something, the dearest first."""
+    found = [one for one in examination.findings if _matters(one)]
+    return tuple(found[:FEW])
+
+
+def _matters(one: Examined) -> bool:
+    finding = one.finding
+    if finding.category == "security":
+        return True
+    if one.seconds_a_week is not None and finding.wasted:
+        return one.seconds_a_week >= 1.0
+    return finding.category == "restart" or (finding.seconds or 0.0) >= 1.0 or (finding.bytes or 0) >= _LARGE
+
+
+def doctor_lines(
+    examination: Examination, width: int, *, shows_all: bool = False, ascii_only: bool, color: bool = False
+) -> list[str]:
+    """Render findings for a person, each with its cost, its change and what was verified of it.
+
+    Every line but those of a diff fits `width` columns as long as that is 40 or more.
+    """
+    marks = symbols(ascii_only=ascii_only)
+    width = min(max(width, NARROWEST), _WIDEST)
+    shown = examination.findings if shows_all else notable(examination)
+    lines: list[Line] = [_head(examination, width, marks)]
+    lines += [((f"  {text}", "dim"),) for text in wrap(_basis(examination), width - 2)]
+    for number, one in enumerate(shown, start=1):
+        lines += [(), *_finding(number, one, examination, width, marks)]
+    lines += [(), *_foot(examination, len(shown), width, marks)]
+    return [paint(line, color=color) for line in lines]
+
+
+def _head(examination: Examination, width: int, marks: Symbols) -> Line:
+    name = escape_controls(examination.name)
+    rest = f"  {escape_controls(examination.dockerfile)}, {count(len(examination.findings), 'finding')}"
+    return ((name, "bold"), (shorten(rest, width - text_width(name), ellipsis=marks.ellipsis), "dim"))
+
+
+def _basis(examination: Examination) -> str:
+    if examination.commits is None:
+        return (
+            f"sorted by the seconds of one run: how often each runs is not known ({examination.reason})"
+            if examination.reason
+            else "sorted by the seconds of one run"
+        )
+    weeks = count(max(examination.weeks, 1), "week")
+    return f"weighed by {count(examination.commits, 'commit')} of people in {weeks} with work"
+
+
+def _finding(number: int, one: Examined, examination: Examination, width: int, marks: Symbols) -> list[Line]:
+    finding = one.finding
+    cost, style = _cost(one)
+    head = f"{number:>3}  "
+    title = wrap(escape_controls(finding.title), width - len(head) - len(cost) - 2)
+    first: Line = ((head, "dim"), (title[0], "bold"))
+    if cost:
+        gap = width - len(head) - text_width(title[0]) - len(cost)
+        first = (*first, (" " * max(gap, 2), ""), (cost, style))
+    lines: list[Line] = [first, *(((_INDENT + text, "bold"),) for text in title[1:])]
+    where = f"{examination.dockerfile}:{finding.first_line}"
+    where += f"-{finding.last_line}" if finding.last_line > finding.first_line else ""
+    lines.append(((_INDENT, ""), (escape_controls(where), "accent"), (f"  {finding.code}", "dim")))
+    lines += _fact("costs", _cost_sentence(one), width)
+    lines += _fact("why", finding.why, width)
+    lines += _fact("way out", finding.way_out, width)
+    if one.diffs:
+        lines += [(), *(_diff_line(text) for text in one.diffs), ()]
+        lines += _checked(one, width, marks)
+    elif finding.stops:
+        lines += _fact("no diff", finding.stops, width)
+    return lines
+
+
+def _cost(one: Examined) -> tuple[str, Style]:
+    finding = one.finding
+    if finding.category == "security":
+        return "security", "bad"
+    if one.seconds_a_week is not None and finding.wasted:
+        return f"{seconds_text(one.seconds_a_week)} a week", "warn"
+    if finding.seconds is not None:
+        return f"{seconds_text(finding.seconds)} a run", "warn"
+    if finding.bytes is not None:
+        return _bytes(finding.bytes), "warn"
+    return "", ""
+
+
+def _cost_sentence(one: Examined) -> str:
+    finding = one.finding
+    parts = []
+    if finding.seconds is not None:
+        basis = f" ({one.basis})" if one.basis else ""
+        parts.append(f"{seconds_text(finding.seconds)} a run{basis}")
+    if one.runs_a_week is not None and finding.wasted:
+        parts.append(f"{_times(one.runs_a_week)} a week for nothing")
+    if finding.bytes is not None:
+        parts.append(_bytes(finding.bytes))
+    return ", ".join(parts)
+
+
+def _times(runs: float) -> str:
+    if runs == 0:
+        return "never"
+    if runs < 1:
+        return f"{runs:.1f} times"
+    return f"{round(runs)} times" if round(runs) != 1 else "once"
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} B"
+
+
+def _fact(label: str, sentence: str, width: int) -> list[Line]:
+    if not sentence:
+        return []
+    room = width - len(_INDENT) - _LABEL
+    return [
+        ((_INDENT, ""), (pad(label if not index else "", _LABEL), "dim"), (text, ""))
+        for index, text in enumerate(wrap(escape_controls(sentence), room))
+    ]
+
+
+def _diff_line(text: str) -> Line:
+    styles: dict[str, Style] = {"+": "good", "-": "bad", "@": "accent"}
+    style = styles.get(text[:1], "source")
+    if text.startswith(("+++", "---")):
+        style = "dim"
+    return ((_INDENT, ""), (escape_controls(text.replace("\t", "    ")), style))
+
+
+def _checked(one: Examined, width: int, marks: Symbols) -> list[Line]:
+    """Say what was verified of a change, and what was not."""
+    if one.proof is None:
+        return _fact("checked", "nothing: this change was not tried", width)
+    passed = [_check_name(check) for check in one.proof.checks if check.verdict == "passed"]
+    # Of most findings no replay can tell what their change saves.
+    open_ones = [
+        check for check in one.proof.checks if check.verdict == "not verified" and check.name != "history"
+    ]
+    lines: list[Line] = []
+    if passed:
+        lines += _fact("checked", f"{marks.good} {', '.join(passed)}", width)
+    reasons: dict[str, list[str]] = {}
+    for check in open_ones:
+        reasons.setdefault(check.sentence, []).append(_check_name(check))
+    for reason, names in reasons.items():
+        lines += _fact("open", f"{', '.join(names)}: {reason}", width)
+    if one.proof.sizes is not None:
+        before, after = one.proof.sizes.before, one.proof.sizes.after
+        lines += _fact("size", f"{_bytes(before)} before, {_bytes(after)} after", width)
+    return lines
+
+
+_CHECKS: Final = {
+    "reads": "it parses",
+    "graph": "same steps but for the move",
+    "history": "history",
+    "builds": "both build",
+    "files": "same files",
+    "configuration": "same configuration",
+    "edits": "edits rerun what was predicted",
+    "start": "start",
+}
+
+
+def _check_name(check: Check) -> str:
+    return _CHECKS.get(check.name, check.name)
+
+
+def _foot(examination: Examination, shown: int, width: int, marks: Symbols) -> list[Line]:
+    rest = len(examination.findings) - shown
+    lines: list[Line] = []
+    if not examination.findings:
+        lines.append(((f"  {marks.good} ", "good"), ("nothing to say about this Dockerfile", "")))
+    parts = []
+    if rest > 0:
+        parts.append(f"{count(rest, 'finding')} more with --all")
+    if examination.silenced:
+        parts.append(f"{examination.silenced} silenced")
+    if any(one.diffs for one in examination.findings):
+        parts.append("--fix writes the changes")
+    lines += [((f"  {text}", "dim"),) for text in wrap("; ".join(parts), width - 2)]
+    return lines
+
+
+# Documents --------------------------------------------------------------------------------------------------
+
+
+def doctor_json(examination: Examination) -> str:
+    """Write everything that was found as one document."""
+    document = {
+        "contract": "devloop.doctor/1",
+        "name": examination.name,
+        "dockerfile": examination.dockerfile,
+        "commits": examination.commits,
+        "weeks": examination.weeks if examination.commits is not None else None,
+        "no_history": examination.reason or None,
+        "built": examination.is_built,
+        "silenced": examination.silenced,
+        "findings": [finding_document(one) for one in examination.findings],
+    }
+    return json.dumps(document, indent=2)
+
+
+def finding_document(one: Examined) -> dict[str, Any]:
+    """Return one finding as plain data."""
+    finding = one.finding
+    return {
+        "code": finding.code,
+        "category": finding.category,
+        "title": finding.title,
+        "first_line": finding.first_line,
+        "last_line": finding.last_line,
+        "why": finding.why,
+        "way_out": finding.way_out,
+        "seconds": _rounded(finding.seconds),
+        "seconds_from": one.basis or None,
+        "runs_a_week": _rounded(one.runs_a_week),
+        "seconds_a_week": _rounded(one.seconds_a_week),
+        "bytes": finding.bytes,
+        "no_diff": finding.stops or None,
+        "diff": "\n".join(one.diffs) + "\n" if one.diffs else None,
+        "checks": [
+            {"name": check.name, "verdict": check.verdict, "sentence": check.sentence}
+            for check in (one.proof.checks if one.proof is not None else ())
+        ],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def diff_lines(diffs: Sequence[str], *, color: bool) -> list[str]:
+    """Return the lines of diffs as `git apply` reads them, with controls as they are unless coloured."""
+    if not color:
+        return list(diffs)
+    return [paint(_diff_line(text)[1:], color=True) for text in diffs]

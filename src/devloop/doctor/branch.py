@@ -146,7 +146,11 @@ def _edits(
     before: ReplayGraph, after: ReplayGraph, commits: Sequence[Commit], sizes: Mapping[str, int]
 ) -> tuple[Edit, ...]:
     counted = Counter(
-        change.path for commit in commits for change in commit.changes if not change.is_submodule
+        change.path
+        for commit in commits
+        if commit.parent is not None
+        for change in commit.changes
+        if not change.is_submodule
     )
     found = []
     for path, number in counted.items():

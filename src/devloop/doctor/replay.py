@@ -310,8 +310,9 @@ class Replay:
     """The builds of a history, newest first, without those in which nothing runs.
 
     `commits` counts all that were replayed, `unreadable` those beyond them that nothing can be built upon:
-    the first one, and those whose tree, or whose parent's, has no Dockerfile that can be resolved. `graph` is the newest one, whose vertex numbers the questions below
-    take. `weeks` counts the weeks in which somebody committed.
+    the first one, and those whose tree, or whose parent's, has no Dockerfile that can be resolved. `graph` is
+    the newest one, whose vertex numbers the questions below take. `weeks` counts the weeks in which somebody
+    committed.
     """
 
     builds: tuple[Build, ...]

@@ -82,8 +82,10 @@ class Prover:
         """Return what the rules want to be run in the container after a sync to this tree."""
         if serving is None or serving.tree.snapshots.keys() != tree.snapshots.keys():
             return ()
-        changes = changes_between(serving.tree, tree)
-        ruled = sort_changes(changes, self._sync_rules(), (), MAIN_CONTEXT)
+        rules = self._sync_rules()
+        if not any(rule.exec for rule in rules):
+            return ()
+        ruled = sort_changes(changes_between(serving.tree, tree), rules, (), MAIN_CONTEXT)
         return tuple(dict.fromkeys(tuple(rule.exec) for rule, _ in ruled.forced if rule.exec))
 
     def _sync_rules(self) -> tuple[SyncRule, ...]:

@@ -260,7 +260,8 @@ class Layout:
         self._graph = graph
         self._tree = tree
         self._kind_at = kind_at
-        self._known_heads: dict[tuple[str, str, bool, bool], Heads] = {}
+        self._known_heads: dict[tuple[str, int], tuple[Part, Heads]] = {}
+        self._known_layers: dict[Chain, list[tuple[Vertex, Step, str]]] = {}
         self._parts: dict[int, tuple[Part, ...]] = {}
         self._known_changes: dict[int, tuple[int | None, str | None]] = {}
 
@@ -277,17 +278,21 @@ class Layout:
 
     def heads(self, context: str, part: Part) -> Heads:
         """Return what a source stands for; `link` names a link on the way, which nothing here follows."""
-        key = (context, part.source, part.is_wildcard, bool(part.taken.excludes))
-        if key not in self._known_heads:
-            snapshot = self._tree.get(context) or Snapshot()
-            find = _matching if part.is_wildcard else _plain
-            source = context_path(part.source)
-            found = find(snapshot, source)
-            if not source and part.taken.excludes:
-                # With a filter the engine takes the whole context for a pattern, whose links it follows.
-                found = replace(found, link=_link_in(snapshot.root))
-            self._known_heads[key] = found
-        return self._known_heads[key]
+        # Parts are long to hash, and this is asked with every path. A kept part keeps its number to itself.
+        key = (context, id(part))
+        known = self._known_heads.get(key)
+        if known is None:
+            known = self._known_heads[key] = (part, self._find_heads(context, part))
+        return known[1]
+
+    def _find_heads(self, context: str, part: Part) -> Heads:
+        snapshot = self._tree.get(context) or Snapshot()
+        source = context_path(part.source)
+        found = _matching(snapshot, source) if part.is_wildcard else _plain(snapshot, source)
+        if not source and part.taken.excludes:
+            # With a filter the engine takes the whole context for a pattern, whose links it follows.
+            return replace(found, link=_link_in(snapshot.root))
+        return found
 
     # From a path to its places
 
@@ -387,19 +392,28 @@ class Layout:
 
     def stack(self, chain: Chain, place: str) -> tuple[Laid, ...]:
         """Return what the layers put at a place, topmost first, down to the topmost RUN."""
+        if chain not in self._known_layers:
+            self._known_layers[chain] = self._layers(chain)
         found: list[Laid] = []
+        for vertex, step, destination in self._known_layers[chain]:
+            if not covers(destination, place):
+                continue
+            if vertex.operation.kind != "mkdir":
+                found += self._layer(chain, vertex, step, place)
+            elif is_within(destination, place):
+                found.append(Laid("implied", vertex.number))
+        return tuple(found)
+
+    def _layers(self, chain: Chain) -> list[tuple[Vertex, Step, str]]:
+        """Return what puts something somewhere, topmost first, down to the topmost RUN, and where."""
+        found = []
         for number in reversed(chain.layers):
             vertex = self._graph.vertices[number]
-            step = self._graph.steps[vertex.step]
             if vertex.operation.kind == "exec":
                 break
-            if vertex.operation.kind == "mkdir":
-                if is_within(step.destination or "/", place):
-                    found.append(Laid("implied", number))
-                continue
-            if covers((step.destination or "/").rstrip("/") or "/", place):
-                found += self._layer(chain, vertex, step, place)
-        return tuple(found)
+            step = self._graph.steps[vertex.step]
+            found.append((vertex, step, (step.destination or "/").rstrip("/") or "/"))
+        return found
 
     def _layer(self, chain: Chain, vertex: Vertex, step: Step, place: str) -> list[Laid]:
         found = self._inline(chain, vertex, step, place)
@@ -409,10 +423,10 @@ class Layout:
             except UnclearError as error:
                 found.append(Laid("unclear", vertex.number, reason=error.reason))
         # A directory that is only implied says less than anything that is put there by name.
-        return sorted(found, key=lambda one: one.kind == "implied")
+        return sorted(found, key=lambda one: one.kind == "implied") if len(found) > 1 else found
 
     def _inline(self, chain: Chain, vertex: Vertex, step: Step, place: str) -> list[Laid]:
-        if not isinstance(step.instruction, ins.Copy | ins.Add):
+        if not isinstance(step.instruction, ins.Copy | ins.Add) or not step.instruction.heredocs:
             return []
         destination = step.destination or "/"
         cleaned = destination.rstrip("/") or "/"
@@ -488,7 +502,9 @@ class Layout:
                 found.append((order, self._laid(part, context, head, node)))
             elif is_within(target, place):
                 found.append((order, Laid("implied", part.vertex)))
-        return [laid for _, laid in sorted(found, key=lambda one: -one[0])]
+        if len(found) > 1:
+            found.sort(key=lambda one: -one[0])
+        return [laid for _, laid in found]
 
     def _with_parents(self, part: Part, context: str, place: str) -> list[Laid]:
         if not is_within(place, part.destination) or place == part.destination:

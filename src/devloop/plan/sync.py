@@ -119,6 +119,7 @@ class _Proof:
     after: Layout
     around: Surroundings
     chain: Chain
+    mounts: tuple[str, ...]
     snapshots: Mapping[str, tuple[Snapshot | None, Snapshot | None]]
     places: dict[str, tuple[str, Step]] = field(default_factory=dict)
     writes: dict[str, SyncWrite] = field(default_factory=dict)
@@ -127,6 +128,12 @@ class _Proof:
     stages: dict[int, Chain] = field(default_factory=dict)
     changing: set[int] = field(default_factory=set)
     """The vertices whose layers are other ones after a build, so that the image tells nothing of them."""
+    readers: dict[str, "tuple[_Reader, ...]"] = field(default_factory=dict)
+    followers: dict[tuple[int, Chain], Step | None] = field(default_factory=dict)
+    consumers: "dict[int, list[tuple[Vertex, Input, Chain]]]" = field(default_factory=dict)
+    steady: dict[int, bool] = field(default_factory=dict)
+    over: dict[str, str | None] = field(default_factory=dict)
+    """What is the same for many paths, each computed once: what was asked for 500 paths is asked again."""
 
 
 class _BlockedError(Exception):
@@ -155,6 +162,7 @@ def prove_sync(
         Layout(graph, after, around.kind_at),
         around,
         final_chain(graph),
+        tuple(mount.rstrip("/") or "/" for mount in (*around.mounts, *_ENGINE_OWN)),
         {name: (before.get(name), after.get(name)) for name in changes},
     )
     try:
@@ -182,21 +190,67 @@ def _refuse_unreadable(snapshot: Snapshot | None) -> None:
 # Who reads a path -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One source of a COPY, and how it is told whether it takes a path."""
+
+    part: Part
+    taken: Taken
+    path: ContextPath
+    is_by_name: bool
+    """No link and no filter is in the way, so that names alone decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A vertex that takes something of a context; `sources` is for a COPY, `taken` for anything else."""
+
+    vertex: Vertex
+    step: Step
+    taken: tuple[Taken, ...]
+    sources: tuple[_Source, ...]
+
+
+def _readers(proof: _Proof, context: str) -> tuple[_Reader, ...]:
+    if context not in proof.readers:
+        proof.readers[context] = tuple(
+            _reader(proof, context, vertex, entry)
+            for vertex in proof.graph.vertices
+            for entry in vertex.inputs
+            if entry.producer == FromContext(context)
+        )
+    return proof.readers[context]
+
+
+def _reader(proof: _Proof, context: str, vertex: Vertex, entry: Input) -> _Reader:
+    sources: tuple[_Source, ...] = ()
+    if vertex.operation.kind == "copy":
+        sources = tuple(_source(proof, context, one) for one in _parts(proof, vertex, context))
+    return _Reader(vertex, proof.graph.steps[vertex.step], entry.taken, sources)
+
+
+def _parts(proof: _Proof, vertex: Vertex, context: str) -> list[Part]:
+    return [one for one in proof.after.parts(vertex) if one.producer == FromContext(context)]
+
+
+def _source(proof: _Proof, context: str, part: Part) -> _Source:
+    taken = Taken((part.source,), part.taken.wildcards, part.taken.excludes, part.taken.parents)
+    links = [one.heads(context, part).link for one in (proof.before, proof.after)]
+    return _Source(part, taken, context_path(part.source), not taken.is_filtered and links == [None, None])
+
+
 def _change(proof: _Proof, context: str, path: ContextPath) -> None:
-    for vertex in proof.graph.vertices:
-        for entry in vertex.inputs:
-            if not isinstance(entry.producer, FromContext) or entry.producer.name != context:
-                continue
-            step = proof.graph.steps[vertex.step]
-            if not entry.taken:
-                raise _BlockedError(f"{path} is part of what {step_name(step)} stands on", step, path)
-            if vertex.operation.kind == "copy":
-                parts = [one for one in proof.after.parts(vertex) if one.producer == entry.producer]
-                is_read = any(_part_reads(proof, context, path, one) for one in parts)
-            else:
-                is_read = any(_is_read(proof, context, path, taken) for taken in entry.taken)
-            if is_read:
-                _read_by(proof, context, path, vertex)
+    for reader in _readers(proof, context):
+        if not reader.taken:
+            raise _BlockedError(
+                f"{path} is part of what {step_name(reader.step)} stands on", reader.step, path
+            )
+        if reader.vertex.operation.kind == "copy":
+            sources = [one.part for one in reader.sources if _takes(proof, context, path, one)]
+            if sources:
+                _read_by(proof, context, path, reader, sources)
+        elif any(_is_read(proof, context, path, taken) for taken in reader.taken):
+            _read_by(proof, context, path, reader, ())
 
 
 def _is_read(proof: _Proof, context: str, path: ContextPath, taken: Taken) -> bool:
@@ -204,20 +258,17 @@ def _is_read(proof: _Proof, context: str, path: ContextPath, taken: Taken) -> bo
     return any(reads(selection, path, snapshot) for snapshot in proof.snapshots[context])
 
 
-def _part_reads(proof: _Proof, context: str, path: ContextPath, part: Part) -> bool:
+def _takes(proof: _Proof, context: str, path: ContextPath, source: _Source) -> bool:
     """Tell whether one source takes a path; where no link is in the way, names alone decide."""
-    taken = Taken((part.source,), part.taken.wildcards, part.taken.excludes, part.taken.parents)
-    layouts = (proof.before, proof.after)
-    if taken.is_filtered or any(one.heads(context, part).link is not None for one in layouts):
-        return _is_read(proof, context, path, taken)
-    if part.is_wildcard:
-        return reads(Selection(taken.sources, wildcards=True), path)
-    source = context_path(part.source)
-    return not source or is_within(path, source) or is_within(source, path)
+    if not source.is_by_name:
+        return _is_read(proof, context, path, source.taken)
+    if source.part.is_wildcard:
+        return reads(Selection(source.taken.sources, wildcards=True), path)
+    return not source.path or is_within(path, source.path) or is_within(source.path, path)
 
 
-def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex) -> None:
-    step = proof.graph.steps[vertex.step]
+def _read_by(proof: _Proof, context: str, path: ContextPath, reader: _Reader, parts: Sequence[Part]) -> None:
+    vertex, step = reader.vertex, reader.step
     proof.used.add(step.number)
     proof.changing.add(vertex.number)
     if vertex.operation.kind != "copy":
@@ -225,28 +276,34 @@ def _read_by(proof: _Proof, context: str, path: ContextPath, vertex: Vertex) -> 
     is_final = vertex.number in proof.chain.layers
     if is_final:
         _nothing_follows(proof, vertex.number, path, proof.chain)
-        for place in _places(proof, proof.chain, context, path, vertex):
+        for place in _places(proof, proof.chain, context, path, parts):
             proof.places.setdefault(place, (path, step))
-    _through_stages(proof, context, path, vertex, is_final=is_final)
+    _through_stages(proof, context, path, reader, parts, is_final=is_final)
 
 
 def _nothing_follows(proof: _Proof, vertex: int, path: str, chain: Chain) -> None:
+    key = (vertex, chain)
+    if key not in proof.followers:
+        proof.followers[key] = _follower(proof, vertex, chain)
+    step = proof.followers[key]
+    if step is not None:
+        raise _BlockedError(f"{path} -> {_command(step)} may read it, after its COPY", step, path)
+
+
+def _follower(proof: _Proof, vertex: int, chain: Chain) -> Step | None:
+    """Return the first RUN that follows a vertex in a file system."""
     for later in chain.layers[chain.layers.index(vertex) + 1 :]:
         if proof.graph.vertices[later].operation.kind == "exec":
-            step = proof.graph.steps[proof.graph.vertices[later].step]
-            raise _BlockedError(
-                f"{path} -> {_command(step)} may read it, after its COPY",
-                step,
-                path,
-            )
+            return proof.graph.steps[proof.graph.vertices[later].step]
+    return None
 
 
-def _places(proof: _Proof, chain: Chain, context: str, path: ContextPath, vertex: Vertex) -> tuple[str, ...]:
-    """Return where a COPY puts a path, before and after; refuse what cannot be followed."""
-    found: list[str] = []
-    for part in proof.after.parts(vertex):
-        if part.producer != FromContext(context) or not _part_reads(proof, context, path, part):
-            continue
+def _places(
+    proof: _Proof, chain: Chain, context: str, path: ContextPath, parts: Sequence[Part]
+) -> tuple[str, ...]:
+    """Return where sources of a COPY put a path, before and after; refuse what cannot be followed."""
+    found: dict[str, None] = {}
+    for part in parts:
         heads = (proof.before.heads(context, part), proof.after.heads(context, part))
         places = [
             *proof.before.places(chain, context, part, path),
@@ -257,31 +314,36 @@ def _places(proof: _Proof, chain: Chain, context: str, path: ContextPath, vertex
             raise _BlockedError(
                 f"{step_name(part.step)} reads {path} in a way that is not followed", part.step, path
             )
-        found += places
-    return tuple(dict.fromkeys(found))
+        found.update(dict.fromkeys(places))
+    return tuple(found)
 
 
 def _same_source(
     proof: _Proof, context: str, path: ContextPath, part: Part, heads: tuple[Heads, Heads]
 ) -> None:
     """Refuse a source that is there only before or only after, or is another kind of thing."""
-    before, after = heads
-    shown = part.source
-    if part.taken.parents:
-        source = context_path(part.source)
-        old, new = proof.before.node(context, source), proof.after.node(context, source)
-        is_same = old is not None and new is not None and type(old) is type(new)
-    elif part.is_wildcard:
-        is_same = not before.is_empty and not after.is_empty
-    else:
-        is_same = before.directories == after.directories and before.single == after.single
-        is_same = is_same and not before.is_empty
-    if not is_same:
+    if id(part) not in proof.steady:
+        proof.steady[id(part)] = _is_same_source(proof, context, part, heads)
+    if not proof.steady[id(part)]:
         raise _BlockedError(
-            f"{step_name(part.step)} takes {shown}, which came, went or changed its kind", part.step, path
+            f"{step_name(part.step)} takes {part.source}, which came, went or changed its kind",
+            part.step,
+            path,
         )
     if may_unpack(part.step, path) and any(path in each.single for each in heads):
         raise _BlockedError(f"{step_name(part.step)} may unpack {path}; COPY would not", part.step, path)
+
+
+def _is_same_source(proof: _Proof, context: str, part: Part, heads: tuple[Heads, Heads]) -> bool:
+    before, after = heads
+    if part.taken.parents:
+        source = context_path(part.source)
+        old, new = proof.before.node(context, source), proof.after.node(context, source)
+        return old is not None and new is not None and type(old) is type(new)
+    if part.is_wildcard:
+        return not before.is_empty and not after.is_empty
+    is_same = before.directories == after.directories and before.single == after.single
+    return is_same and not before.is_empty
 
 
 def _is_without_effect(part: Part, path: str, heads: tuple[Heads, Heads]) -> bool:
@@ -294,11 +356,13 @@ def _is_without_effect(part: Part, path: str, heads: tuple[Heads, Heads]) -> boo
 
 
 def _through_stages(
-    proof: _Proof, context: str, path: ContextPath, vertex: Vertex, *, is_final: bool
+    proof: _Proof, context: str, path: ContextPath, reader: _Reader, parts: Sequence[Part], *, is_final: bool
 ) -> None:
     """Follow a path from another stage into the final one, by plain paths of COPY --from."""
-    step = proof.graph.steps[vertex.step]
-    consumers = _consumers(proof, vertex.number)
+    vertex, step = reader.vertex, reader.step
+    if vertex.number not in proof.consumers:
+        proof.consumers[vertex.number] = _consumers(proof, vertex.number)
+    consumers = proof.consumers[vertex.number]
     if not consumers and not is_final:
         raise _BlockedError(f"{path} goes through {step_name(step)} of another stage", step, path)
     for consumer, entry, inner in consumers:
@@ -312,7 +376,7 @@ def _through_stages(
             )
         _nothing_follows(proof, vertex.number, path, inner)
         _nothing_follows(proof, consumer.number, path, proof.chain)
-        for place in _places(proof, inner, context, path, vertex):
+        for place in _places(proof, inner, context, path, parts):
             _refuse_clash(proof.after.stack(inner, place), place, path, step)
             targets = _mapped(proof, inner, consumer, entry, place)
             if not targets and not inner.is_bare and _is_new(proof, context, path):
@@ -543,25 +607,35 @@ def _names_are_copied(proof: _Proof) -> bool:
 
 
 def _refuse_mounts(proof: _Proof, place: str, path: str) -> None:
-    for mount in (*proof.around.mounts, *_ENGINE_OWN):
-        if is_within(place, mount.rstrip("/") or "/"):
-            raise _BlockedError(
-                f"{place} lies under the mount {mount}, which hides the image's files", path=path
-            )
+    above = place.rpartition("/")[0]
+    if above not in proof.over:
+        proof.over[above] = _mount_over(proof, above or "/")
+    mount = proof.over[above] or (place if place in proof.mounts else None)
+    if mount is not None:
+        raise _BlockedError(f"{place} lies under the mount {mount}, which hides the image's files", path=path)
     if proof.around.is_read_only:
         raise _BlockedError("the container's file system is read-only", path=path)
 
 
+def _mount_over(proof: _Proof, directory: str) -> str | None:
+    return next((mount for mount in proof.mounts if is_within(directory, mount)), None)
+
+
 def _check_reach(proof: _Proof) -> None:
     """Refuse ways through what is no directory in the container, and the removal of what holds a mount."""
+    seen: set[str] = set()
     for place in (*proof.writes, *proof.removals):
+        parent = place.rpartition("/")[0]
+        if parent in seen:
+            continue
+        seen.add(parent)
         for above in ancestors(place):
             if above in proof.writes:
                 continue
             if proof.around.kind_at(above) in {"link", "file", "other"}:
                 raise _BlockedError(f"{above} in the container is no directory of its own", path=place)
     for place in proof.removals:
-        for mount in (*proof.around.mounts, *_ENGINE_OWN):
+        for mount in proof.mounts:
             if is_within(mount, place):
                 raise _BlockedError(f"{place} holds the mount {mount}", path=place)
 

@@ -67,6 +67,13 @@ def test_a_file_that_the_branch_deletes_is_no_usual_edit() -> None:
     assert "gone.py" not in {edit.path for edit in compared(graph(GOOD), graph(BAD)).edits}
 
 
+def test_a_copy_more_or_less_is_no_difference() -> None:
+    prices = {**PRICES, "COPY": 0.3}
+    split = "FROM a\nCOPY requirements.txt main.py ./\nCOPY . .\n"
+    found = compared(graph("FROM a\nCOPY . .\n", prices=prices), graph(split, prices=prices))
+    assert (found.verdict, found.dearer, found.cheaper) == ("alike", (), ())
+
+
 def test_the_first_commit_of_the_history_is_no_edit() -> None:
     first = Commit("0", None, 0, "Ann", "", (FileChange("main.py", "added"),))
     assert compare(graph(GOOD), graph(BAD), [first], SIZES, SIZES).edits == ()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from devloop.doctor.replay import Commit, Reach, ReplayGraph, StepName
 
-NOTICED: Final = 0.05
-"""Less than this many seconds is no difference."""
+NOTICED: Final = 0.5
+"""Fewer seconds are no difference: one COPY more or less says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,10 @@ class Branch:
         if self.before is None:
             return "new"
         weekly = self.after.seconds_a_week - self.before.seconds_a_week
-        if abs(weekly) > NOTICED:
-            return "dearer" if weekly > 0 else "cheaper"
+        if self.dearer and weekly > 0:
+            return "dearer"
+        if self.cheaper and weekly < 0:
+            return "cheaper"
         return "dearer" if self.dearer and not self.cheaper else "alike"
 
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 _LABEL: Final = 11
 _WIDEST: Final = 120
+_ROOMY: Final = 72
 _MANY: Final = 8
+_BESIDES: Final = "runs besides"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,10 @@ def branch_lines(found: Verdict, width: int, *, ascii_only: bool, color: bool = 
     for label, text in _facts(found):
         for index, line in enumerate(wrap(text, width - 2 - _LABEL)):
             lines.append((("  ", ""), (pad("" if index else label, _LABEL), "dim"), (line, "")))
-    for title, rows, long, more in _tables(found):
-        table = Table(title, tuple(rows), long)
+    for titles, rows, long, more in _tables(found):
+        table = Table(titles, tuple(rows), long)
+        if width < _ROOMY and titles[-1] == _BESIDES:
+            table = Table(titles[:-1], tuple(row[:-1] for row in rows), long)
         lines += [(), table.head(width), *table.lines(width, marks)]
         if more:
             lines.append(((f"  {more}", "dim"),))
@@ -92,7 +96,7 @@ def branch_lines(found: Verdict, width: int, *, ascii_only: bool, color: bool = 
 
 def _facts(found: Verdict) -> list[tuple[str, str]]:
     branch = found.branch
-    facts = [("base", f"{found.base} at {found.commit[:10]}")]
+    facts = [("base", f"{escape_controls(found.base)} at {found.commit[:10]}")]
     commits = f"{branch.after.commits:,} recent commit{'' if branch.after.commits == 1 else 's'}"
     after = about(branch.after.seconds_a_week)
     if branch.before is None:
@@ -139,7 +143,7 @@ def _tables(found: Verdict) -> list[tuple[tuple[str, ...], list[tuple[Span, ...]
         if edits:
             rows = [_edit_row(edit) for edit in edits[:_MANY]]
             more = _more(edits, "file")
-            tables.append(((title, "commits", "before", "now", "runs besides"), rows, 0, more))
+            tables.append(((title, "commits", "before", "now", _BESIDES), rows, 0, more))
     grown = _grown(branch)
     if grown:
         rows = [_weight_row(weight) for weight in grown[:_MANY]]
@@ -231,7 +235,10 @@ def branch_markdown(found: Verdict) -> str:
             lines.append(_row([_cell(text, is_code=at == long) for at, (text, _) in enumerate(row)]))
         if more:
             lines += ["", more]
-    lines += ["", f"<sub>`{found.name}`: ~ is an estimate, the edits are those of recent commits.</sub>"]
+    lines += [
+        "",
+        f"<sub>{_code(escape_controls(found.name))}: ~ is an estimate, the edits are those of recent commits.</sub>",
+    ]
     return "\n".join(lines)
 
 

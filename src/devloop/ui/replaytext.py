@@ -20,6 +20,7 @@ from devloop.ui.text import (
     count,
     escape_controls,
     instruction_text,
+    line_width,
     pad,
     paint,
     seconds_text,
@@ -126,7 +127,9 @@ def _costs(story: Story, width: int) -> list[Line]:
     quiet = replay.commits - len(replay.builds)
     lines = _fact("now" if story.new is not None else "costs", _sum_of(replay), width)
     if story.new is not None:
-        lines[:0] = _fact("compared", f"{story.now.dockerfile} with {story.new.dockerfile}", width)
+        lines[:0] = _fact(
+            "compared", escape_controls(f"{story.now.dockerfile} with {story.new.dockerfile}"), width
+        )
         lines += _fact("new", _sum_of(story.new.replay), width)
         saved = replay.seconds - story.new.replay.seconds
         weekly = replay.seconds_a_week - story.new.replay.seconds_a_week
@@ -177,7 +180,8 @@ def _chart(story: Story, day: Day, width: int, *, ascii_only: bool) -> list[Line
         at = values.index(most_here)
         start = day(replay.oldest_at + (replay.newest_at - replay.oldest_at) * at // spans)
         note = f"  most {about(most_here)} from {start} on" if most_here else ""
-        lines.append((("  ", ""), (pad(label, _LABEL), "dim"), (text, "accent"), (note, "dim")))
+        line: Line = (("  ", ""), (pad(label, _LABEL), "dim"), (text, "accent"), (note, "dim"))
+        lines.append(line if line_width(line) <= width else line[:-1])
     return lines
 
 

@@ -115,6 +115,42 @@ def test_500_files_in_60_ms_are_one_batch_within_150_ms() -> None:
     assert times[0] < 0.150
 
 
+def dense(start: float, count: int, name: str = "f") -> list[tuple[float, str, State]]:
+    """So many files as a checkout writes them: one every 0.3 ms."""
+    return [(start + n * 0.0003, f"{name}{n}", "settled") for n in range(count)]
+
+
+def test_many_files_without_a_pause_are_acted_on_soon_after_the_last() -> None:
+    steps = dense(0.0, 500)
+    batches, times = play(steps)
+    assert [len(batch.paths) for batch in batches] == [500]
+    assert times[0] - steps[-1][0] == pytest.approx(SETTINGS.dense_quiet_seconds)
+
+
+def test_a_dense_burst_that_paused_is_given_a_multiple_of_its_longest_pause() -> None:
+    first = dense(0.0, 400)
+    second = dense(first[-1][0] + 0.012, 100, "g")
+    third = dense(second[-1][0] + 0.030, 100, "h")
+    batches, times = play(first + second + third)
+    assert [len(batch.paths) for batch in batches] == [600]
+    assert times[0] - third[-1][0] <= SETTINGS.burst_growth * times[0]
+
+
+def test_a_dense_burst_that_was_cut_in_two_is_not_cut_at_such_a_pause_again() -> None:
+    first = dense(0.0, 800)
+    second = dense(first[-1][0] + 0.020, 100, "g")
+    third = dense(second[-1][0] + 0.020, 100, "h")
+    batches, _ = play(first + second + third)
+    assert [len(batch.paths) for batch in batches] == [800, 200]
+
+
+def test_a_few_files_or_slow_ones_are_no_dense_burst() -> None:
+    for steps in (dense(0.0, 50), [(n * 0.002, f"f{n}", "settled") for n in range(200)]):
+        typed: list[tuple[float, str, State]] = [(at, path, "settled") for at, path, _ in steps]
+        _, times = play(typed)
+        assert times[0] - typed[-1][0] >= SETTINGS.burst_quiet_seconds - 1e-9
+
+
 def test_a_longer_burst_is_given_longer_pauses() -> None:
     steps: list[tuple[float, str, State]] = [(n * 0.004, f"a{n}", "settled") for n in range(100)]
     pause = steps[-1][0] + 0.08

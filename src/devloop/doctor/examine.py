@@ -17,6 +17,7 @@ from devloop.doctor import (
     rules_hygiene,
     rules_mounts,
     rules_order,
+    rules_stages,
     rules_variables,
 )
 from devloop.doctor.edits import EditsClash, apply_edits, unified_diff
@@ -42,6 +43,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *rules_mounts.RULES,
     *rules_context.RULES,
     *rules_hygiene.RULES,
+    *rules_stages.RULES,
     *rules_command.RULES,
 )
 COMMITS: Final = 200

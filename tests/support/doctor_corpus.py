@@ -19,8 +19,6 @@ The labels are a person's judgement. A file of `tests/doctor/corpus` holds many 
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 import sys
 import tempfile
@@ -29,10 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import devloop.doctor
 from devloop.dockerfile.instructions import From
-from devloop.dockerfile.silence import silences
 from devloop.doctor.edits import apply_edits
+from devloop.doctor.examine import findings_of, unsilenced
 from devloop.doctor.subject import read_subject
 from devloop.planning import plan_edits
 from devloop.project.discover import locate
@@ -192,17 +189,9 @@ def _drafts(file: str, text: str) -> Iterable[_Draft]:
         yield draft
 
 
-def find(subject: Subject) -> list[Finding]:
+def find(subject: Subject) -> tuple[Finding, ...]:
     """What all rules find, but for what a comment silences."""
-    quiet = silences(subject.dockerfile)
-    return [
-        finding
-        for module in pkgutil.iter_modules(devloop.doctor.__path__)
-        if module.name.startswith("rules_")
-        for rule in importlib.import_module(f"devloop.doctor.{module.name}").RULES
-        for finding in rule(subject)
-        if not quiet.silenced(finding.code, finding.first_line, finding.last_line)
-    ]
+    return unsilenced(subject, findings_of(subject), ())
 
 
 class Patient:
@@ -225,7 +214,7 @@ class Patient:
         return read_subject(self.workspace())
 
     def findings(self) -> tuple[Finding, ...]:
-        return tuple(find(self.subject()))
+        return find(self.subject())
 
     def apply(self, finding: Finding) -> None:
         assert finding.proposal is not None

@@ -1,4 +1,4 @@
-"""Instructions of a Dockerfile as blocks of lines, with the comments right above them and the gaps between."""
+"""Instructions of a Dockerfile as blocks of lines, with the comments right above them."""
 
 from __future__ import annotations
 

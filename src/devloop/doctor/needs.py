@@ -146,7 +146,14 @@ def needs_of(command: Command, where: Where) -> Answer:
 
 _STANDALONE = frozenset(
     {"pip-tool", "pipx-install", "uv-tool", "uv-python", "npm-global", "go-install", "rustup", "gem-install"}
-    | {"php-extensions", "mix-bootstrap", "cabal-update", "cargo-install", "browser-install"}
+    | {
+        "php-extensions",
+        "mix-bootstrap",
+        "cabal-update",
+        "cargo-install",
+        "browser-install",
+        "model-download",
+    }
     | {"apt-install", "apt-update", "apk-add", "apk-update", "dnf-install", "zypper-install"}
     | {"pacman-install", "distro-packages", "download", "git-clone", "corepack"}
 )
@@ -156,7 +163,8 @@ OS_KINDS = frozenset(
 )
 TOOL_KINDS = frozenset(
     {"pipx-install", "uv-tool", "uv-python", "npm-global", "go-install", "gem-install", "php-extensions"}
-    | {"cargo-install", "download", "git-clone", "pip-tool", "rustup", "mix-bootstrap"}
+    | {"cargo-install", "download", "git-clone", "pip-tool", "rustup", "mix-bootstrap", "browser-install"}
+    | {"model-download", "pip-install", "uv-sync", "conda-install", "micromamba-install"}
 )
 # Settings and cleaning of tools, by program and subcommand.
 _SETTINGS: Mapping[str, str] = {
@@ -189,11 +197,11 @@ _SETTINGS: Mapping[str, str] = {
     "mvn": "-v --version",
 }
 _FREE_PROGRAMS = _words(
-    "mkdir rmdir echo rm ln touch groupadd useradd adduser addgroup usermod groupmod chmod chown chgrp test [ [["
-    " install setcap printf sleep date which type command id passwd chpasswd dpkg rpm locale-gen localedef false"
-    " update-ca-certificates update-ca-trust ldconfig update-alternatives apt-mark apt-key gpg exit nproc uname"
+    "mkdir rmdir echo rm ln touch groupadd useradd adduser addgroup usermod groupmod chmod chown chgrp test ["
+    " [[ install setcap printf sleep date which type command id passwd chpasswd dpkg rpm locale-gen localedef"
+    " update-ca-certificates update-ca-trust ldconfig update-alternatives apt-mark apt-key gpg exit nproc"
     " docker-php-ext-enable a2enmod a2dismod a2ensite phpenmod venv virtualenv ensurepip arch getent dirname"
-    " sha256sum sha512sum base64 hostname env debconf-set-selections basename"
+    " sha256sum sha512sum base64 hostname env debconf-set-selections basename false uname"
 )
 # They write where they run, so that a file of the project could be in their way: absolute places only.
 _PLACED_PROGRAMS = _words("tar unzip gunzip cp mv tee sed cat head tail grep find tr cut awk xargs ls")
@@ -214,7 +222,7 @@ def _free(command: Command, where: Where, kind: str, *, is_cheap: bool) -> Answe
             return Needs(where.present("rust-toolchain", "rust-toolchain.toml"))
         if kind == "corepack" and not any("@" in word for word in command.words):
             return Source(label)
-        if kind == "browser-install" and command.program == "browsers":
+        if kind == "model-download" and not _downloads_alone(command, where):
             return Source(label)
         return Needs()
     if kind == "conda-install" and not is_cheap:
@@ -231,6 +239,19 @@ def _free(command: Command, where: Where, kind: str, *, is_cheap: bool) -> Answe
             goes_here = command.program in {"tar", "unzip"} and not _has_target(command)
             return Source(label) if goes_here and where.placed.below(where.folder) else Needs()
     return Source(label)
+
+
+def _downloads_alone(command: Command, where: Where) -> bool:
+    """Tell whether a program that downloads a model is no program of the project, and imports none."""
+    if command.program != "python":
+        return True
+    if "-c" not in command.arguments:
+        return "-m" in command.words or not any(word.endswith(".py") for word in command.arguments)
+    code = " ".join(command.arguments)
+    modules = set(re.findall(r"\b(?:from|import)\s+(\w+)", code))
+    return "open(" not in code and not any(
+        where.present(f"{name}.py") or where.folders(name) for name in modules
+    )
 
 
 def _has_target(command: Command) -> bool:
@@ -331,10 +352,10 @@ def _strings(value: object) -> Iterator[str]:
 
 _PIP_VALUES = _words(
     "-i --index-url --extra-index-url --trusted-host --python-version --platform --only-binary --no-binary"
-    " --timeout --retries --proxy --cache-dir --progress-bar --implementation --abi --upgrade-strategy --src"
-    " --report --root-user-action --python -p --config-settings --log --exists-action --index-strategy --index"
-    " --default-index --keyring-provider -t --target --prefix --root --link-mode --no-build-isolation-package"
-    " -w --wheel-dir -d --dest"
+    " --timeout --retries --proxy --cache-dir --progress-bar --implementation --abi --upgrade-strategy"
+    " --src --report --root-user-action --python -p --config-settings --log --exists-action --index-strategy"
+    " --index --default-index --keyring-provider -t --target --prefix --root --link-mode"
+    " --no-build-isolation-package -w --wheel-dir -d --dest"
 )
 _LOCAL = re.compile(r"(\.{1,2}(/|$|\[)|/|~|file:)|^[\w./-]+\.(whl|tar\.gz|zip)$")
 
@@ -357,12 +378,13 @@ def _pip(command: Command, where: Where) -> Answer:
     if not files:
         return Needs(fills=tuple(fills)) if names else Source(f"{command.program} {verb}")
     found: dict[str, None] = {}
+    folders: dict[str, None] = {}
     for one in files:
         path = where.at(_plain_path(one))
         if not where.placed.has(path):
             return Source(f"{command.program} {verb}")
-        _requirements(where.placed, path, found)
-    return Needs(tuple(found), fills=tuple(dict.fromkeys(fills)))
+        _requirements(where, path, found, folders)
+    return Needs(tuple(found), tuple(folders), tuple(dict.fromkeys(fills)))
 
 
 def _pip_names(program: str, verb: str, words: list[str]) -> tuple[list[str], list[str]] | Source:
@@ -412,13 +434,13 @@ def _environments(command: Command, where: Where) -> list[str]:
     return found
 
 
-def _requirements(placed: Placed, path: str, found: dict[str, None]) -> None:
-    """Follow requirements into those that they include."""
+def _requirements(where: Where, path: str, found: dict[str, None], folders: dict[str, None]) -> None:
+    """Follow requirements into those that they include, and into the folders that they install."""
     if path in found:
         return
     found[path] = None
     name = posixpath.basename(path)
-    text = placed.text(path)
+    text = where.placed.text(path)
     if text is None:
         raise _StoppedError(f"{name} cannot be read")
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
@@ -428,19 +450,29 @@ def _requirements(placed: Placed, path: str, found: dict[str, None]) -> None:
             if "://" in included[1]:
                 continue
             inner = joined(posixpath.dirname(path), _plain_path(included[1]))
-            if not placed.has(inner):
+            if not where.placed.has(inner):
                 raise _StoppedError(f"{name} includes {included[1]}, which is not copied above the install")
-            _requirements(placed, inner, found)
+            _requirements(where, inner, found, folders)
             continue
         if re.match(r"(-e|--editable)\b", entry):
             entry = re.sub(r"^(-e|--editable)[ =]?\s*", "", entry)
             if not re.match(r"(git|hg|svn|bzr)\+|https?://", entry):
-                raise _StoppedError(f"{name} installs {entry} from the source")
+                folders[_local_folder(where, name, entry)] = None
         elif re.match(r"(-f|--find-links)\b", entry):
             if "://" not in entry:
                 raise _StoppedError(f"{name} looks for packages in a folder: {entry}")
+        elif re.match(r"\.{1,2}/[\w./-]+$", entry):
+            folders[_local_folder(where, name, entry)] = None
         elif _LOCAL.match(entry) or re.search(r"@\s*file:", entry):
             raise _StoppedError(f"{name} installs {entry} from a path")
+
+
+def _local_folder(where: Where, name: str, entry: str) -> str:
+    """Return the folder of a local package: a part of the project, and not the whole of it."""
+    folder = where.at(entry)
+    if where.folder == folder or where.folder.startswith(f"{folder}/") or not where.placed.below(folder):
+        raise _StoppedError(f"{name} installs {entry} from the source")
+    return folder
 
 
 def _uv_sync(command: Command, where: Where) -> Answer:
@@ -561,6 +593,7 @@ def _conda(command: Command, where: Where) -> Answer:
     if not files:
         return Needs()
     found: dict[str, None] = {}
+    folders: dict[str, None] = {}
     for one in files:
         path = where.at(_plain_path(one))
         text = where.placed.text(path)
@@ -576,18 +609,18 @@ def _conda(command: Command, where: Where) -> Answer:
                     raise _StoppedError(
                         f"{one} includes {included[1]}, which is not copied above the install"
                     )
-                _requirements(where.placed, inner, found)
+                _requirements(where, inner, found, folders)
             elif re.match(r"(-e|--editable)\b|file:|\.{1,2}(/|$|\[)", entry):
                 raise _StoppedError(f"{one} installs {entry} from the source")
-    return Needs(tuple(found))
+    return Needs(tuple(found), tuple(folders))
 
 
 # JavaScript ------------------------------------------------------------------------------------------------
 
 _LIFECYCLE = ("preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare")
 _HARMLESS = re.compile(
-    r"(npx )?(husky( install)?|only-allow \w+|is-ci|patch-package|lefthook install|simple-git-hooks|true|exit 0"
-    r"|prisma generate|echo [^<>$`]*|ngcc|nuxt prepare\b.*)"
+    r"(npx )?(husky( install)?|only-allow \w+|is-ci|patch-package|lefthook install|simple-git-hooks|true"
+    r"|exit 0|prisma generate|echo [^<>$`]*|ngcc)"
 )
 _JS_FILES: Mapping[str, tuple[str, ...]] = {
     "npm": ("package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"),
@@ -688,8 +721,10 @@ def _workspaces(tool: str, where: Where) -> list[str]:
         for line in (where.text("pnpm-workspace.yaml") or "").splitlines():
             if line[:1] not in {" ", "\t", "-", "#", ""}:
                 is_inside = line.startswith("packages:")
-                if is_inside and "[" in line:
+                inline = line.partition("packages:")[2].strip() if is_inside else ""
+                if inline and not re.fullmatch(r"\[[^\[\]{}]*\]\s*(#.*)?", inline):
                     raise _StoppedError("the packages of pnpm-workspace.yaml are no plain list")
+                patterns += re.findall(r"['\"]?([^'\",\[\]\s#]+)['\"]?", inline.partition("#")[0])
             elif is_inside and (entry := re.match(r"\s*-\s*['\"]?([^'\"#\s]+)", line)):
                 patterns.append(entry[1])
     return _members(where, patterns, "package.json")
@@ -746,7 +781,10 @@ def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]
         if not isinstance(script, str):
             continue
         for part in re.split(r"&&|\|\||;", script):
-            if part.strip() and not _HARMLESS.fullmatch(part.strip()):
+            runs = re.fullmatch(r"node ([\w./-]+\.[cm]?js)", part.strip())
+            if runs and _reads_nothing(where, runs[1]):
+                yield where.at(runs[1])
+            elif part.strip() and not _HARMLESS.fullmatch(part.strip()):
                 raise _StoppedError(f"the script {name} of package.json runs `{part.strip()}`")
             if "patch-package" in part and where.folders("patches"):
                 yield where.at("patches")
@@ -755,8 +793,16 @@ def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]
                 if schema is not None:
                     raise _StoppedError("the schema of prisma is at a place of its own")
                 yield where.at("prisma")
-            if "nuxt prepare" in part:
-                raise _StoppedError(f"the script {name} of package.json runs `{part.strip()}`")
+
+
+def _reads_nothing(where: Where, script: str) -> bool:
+    """Tell whether a script of the project that an install runs reads no other file of it."""
+    text = where.text(script)
+    return text is not None and not re.search(
+        r"(require\(|import\b|from\s)\s*['\"]\.|readFile|readdir|glob|exec|spawn|fork|__dirname|cwd\(|import\.meta"
+        r"|require\(\s*[^'\"]",
+        text,
+    )
 
 
 # Go, Rust ------------------------------------------------------------------------------------------------
@@ -993,7 +1039,7 @@ def _while_building(tool: str) -> Callable[[Command, Where], Answer]:
         "stack": ("stack.yaml", "cabal.project", "package.yaml"),
     }[tool]
 
-    def read(command: Command, where: Where) -> Answer:
+    def read(_command: Command, where: Where) -> Answer:
         if not where.present(*manifests):
             return Source(tool)
         raise _StoppedError(
@@ -1045,7 +1091,7 @@ def _dotnet_fills(where: Where) -> tuple[str, ...]:
 def _dotnet_restore(command: Command, where: Where) -> Answer:
     if command.arguments[:1] != ("restore",):
         return Source(" ".join(command.words[:2]))
-    named = [word for word in command.arguments[1:] if word[0] not in "-/" and "/" in word or "." in word]
+    named = [word for word in command.arguments[1:] if word[0] not in "-/" and ("/" in word or "." in word)]
     files = _dotnet_files(
         where, [one for one in named if one[0] != "-" and "=" not in one and "://" not in one]
     )
@@ -1105,8 +1151,7 @@ def _bundler(command: Command, where: Where) -> Answer:
         return Source("bundle")
     text = re.sub(r"(?m)(^|\s)#.*$", "", text)
     for pattern, what in (
-        (r"\bgemspec\b", "has the gems of a gemspec, which reads the source"),
-        (r"\bpath[:\s(]|:path\s*=>", "takes a gem from a path"),
+        (r":path\s*=>|\bpath\s*[(\"']|\bglob:", "takes gems from a path"),
         (
             r"\b(eval_gemfile|require_relative|instance_eval|load|Dir\[|Dir\.glob|IO\.read)\b",
             "reads other files",
@@ -1116,9 +1161,32 @@ def _bundler(command: Command, where: Where) -> Answer:
         if re.search(pattern, text):
             raise _StoppedError(f"{name} {what}")
     files = where.present(
-        "Gemfile", "Gemfile.lock", "gems.rb", "gems.locked", ".ruby-version", ".tool-versions"
+        *("Gemfile", "Gemfile.lock", "gems.rb", "gems.locked", ".ruby-version", ".tool-versions")
     )
+    places = re.findall(r"\bpath:\s*[\"']([\w./-]+)[\"']", text)
+    if len(places) != len(re.findall(r"\bpath:", text)):
+        raise _StoppedError(f"{name} takes a gem from a path that is computed")
+    places += ["."] if re.search(r"(?m)^\s*gemspec\b", text) else []
+    for place in places:
+        files += _gemspecs(where, place)
     return Needs(files, where.folders("vendor/cache", ".bundle"), (where.at("vendor/bundle"),))
+
+
+def _gemspecs(where: Where, place: str) -> tuple[str, ...]:
+    """Return the gemspecs of a local gem, which bundler evaluates; its files are not read."""
+    depth = where.at(place).rstrip("/").count("/") + 1
+    found = [
+        path
+        for path in where.placed.below(where.at(place))
+        if path.endswith(".gemspec") and path.count("/") == depth
+    ]
+    if not found:
+        raise _StoppedError(f"there is no gemspec at {place}")
+    for path in found:
+        text = where.placed.text(path) or ""
+        if re.search(r"\b(require|require_relative|load|eval|File\.read|IO\.read)\b|\.extensions\b", text):
+            raise _StoppedError(f"{posixpath.basename(path)} reads other files of the gem")
+    return tuple(found)
 
 
 _COMPOSER_EVENTS = ("pre-install-cmd", "post-install-cmd", "pre-package-install", "post-package-install")
@@ -1210,7 +1278,7 @@ def _haskell(command: Command, where: Where) -> Answer:
         return _while_building("stack")(command, where)
     cabals = [path for path in where.placed.below(where.folder) if path.endswith((".cabal", "package.yaml"))]
     files = where.present("stack.yaml", "stack.yaml.lock", "cabal.project", "cabal.project.freeze")
-    if not cabals or not files and command.program == "stack":
+    if not cabals or (not files and command.program == "stack"):
         return Source(command.program)
     return Needs((*files, *cabals), fills=(where.at(".stack-work"), where.at("dist-newstyle")))
 

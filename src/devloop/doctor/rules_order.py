@@ -56,15 +56,21 @@ _SOURCE_ENDINGS: Final = (
     ),
     *(".html", ".css", ".scss"),
 )
+# What an install may read without naming it: certificates, sources of packages, settings of tools, programs.
 _SYSTEM_PLACES: Final = (
-    "/etc",
-    "/usr/share",
-    "/usr/local/share",
-    "/usr/lib",
-    "/root",
-    "/var",
-    "/lib",
-    "/run",
+    *(
+        "/etc/apt",
+        "/etc/apk",
+        "/etc/yum.repos.d",
+        "/etc/yum",
+        "/etc/dnf",
+        "/etc/zypp",
+        "/etc/pacman.d",
+        "/etc/ssl",
+    ),
+    *("/etc/pki", "/etc/profile.d", "/etc/ld.so.conf.d", "/usr/share/ca-certificates", "/usr/share/keyrings"),
+    *("/usr/local/share/ca-certificates", "/usr/local/etc", "/usr/local/bin", "/usr/bin", "/bin", "/sbin"),
+    *("/usr/sbin", "/usr/local/sbin", "/usr/lib", "/usr/local/lib", "/lib", "/root", "/run"),
 )
 _PLAIN_NAME: Final = re.compile(r"[\w./@+~-]+")
 
@@ -263,21 +269,26 @@ def _is_blamed(item: _Item, items: Sequence[_Item]) -> bool:
     """Tell whether a copy takes source: a folder with more than manifests in it, or a file of code."""
     if not item.placed or item.step is None or not isinstance(item.instruction, ins.Copy | ins.Add):
         return False
-    destination = (item.step.destination or "/").rstrip("/") or "/"
-    if any(destination == one or destination.startswith(f"{one}/") for one in _SYSTEM_PLACES):
+    destination = item.destination
+    if destination == "/etc" or any(f"{destination}/".startswith(f"{one}/") for one in _SYSTEM_PLACES):
         return False
     below = [one.work for one in items[item.at + 1 :] if one.work is not None]
     needed = {path for work in below for path in work.files}
-    folders = [f"{folder}/" for work in below for folder in work.folders]
+    folders = tuple(f"{folder}/" for work in below for folder in work.folders)
     foreign = [
         context
         for path, context in item.placed.items()
         if path not in needed
-        and not path.startswith(tuple(folders))
+        and not path.startswith(folders)
         and not is_needed(context, _MANIFESTS, ["pip", "yarn", "gradle"])
     ]
-    if any(path in context for context in foreign for path in ("/",)) or _takes_root(item):
+    if _takes_root(item):
         return any(_is_watched(context) for context in foreign)
+    if _takes_folder(item):
+        is_named = any(
+            destination in value for _, value in item.step.environment if destination.count("/") > 1
+        )
+        return not is_named and any(_is_watched(context) for context in foreign)
     return any(context.endswith(_SOURCE_ENDINGS) and not _is_config(context) for context in foreign)
 
 
@@ -293,6 +304,13 @@ _MANIFESTS: Final = tuple(
 
 def _takes_root(item: _Item) -> bool:
     return any(posixpath.normpath(f"/{one}") in {"/", "//"} for one in _raw_sources(item))
+
+
+def _takes_folder(item: _Item) -> bool:
+    """Tell whether one of the sources of a copy is a folder: then its files lie deeper than they are named."""
+    names = {posixpath.basename(context) for context in item.taken.values()}
+    sources = [posixpath.basename(one.rstrip("/")) for one in _raw_sources(item)]
+    return any(source not in names and "*" not in source for source in sources)
 
 
 def _destination_of(item: _Item) -> str:
@@ -359,7 +377,24 @@ class _Stage:
             return False
         if work.split is not None and work.split.insert and self._keeps_downloads(item, work.split):
             return False
-        return work.installs or work.split is not None or bool(work.stop)
+        if work.stop:
+            # What a narrow copy brings may well be what the install reads.
+            takes_all = any(_takes_root(copy) for copy in copies if copy.at < item.at)
+            return takes_all and not self._has_its_downloads(item)
+        return work.installs or work.split is not None
+
+    def _has_its_downloads(self, item: _Item) -> bool:
+        """Tell whether a build has its dependencies already: from a step above it, or from a cache mount."""
+        priced = item.priced
+        if priced is None or priced.classification is None or priced.cost.role != "build":
+            return False
+        family = priced.classification.family
+        return priced.classification.has_cache_mount or any(
+            other.priced is not None
+            and other.priced.classification is not None
+            and family in other.priced.classification.families
+            for other in self.items[: item.at]
+        )
 
     def _keeps_downloads(self, item: _Item, split: Split) -> bool:
         """Tell whether a build needs no step of its own for its downloads: a cache mount keeps them."""
@@ -838,6 +873,8 @@ class _Stage:
             if other in moved:
                 continue
             if isinstance(other.instruction, ins.Run):
+                if not item.reading.kinds <= OS_KINDS | {"cheap", ""}:
+                    raise _UnsureError(f"line {other.instruction.span.first} may install what it runs with")
                 kinds = _kinds(other.priced) if other.priced is not None else frozenset({""})
                 if (
                     not kinds

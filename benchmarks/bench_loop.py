@@ -3,7 +3,9 @@
     python benchmarks/bench_loop.py [--rounds N] [--only NAME...] [--floor-only] [--json FILE]
 
 Every round of devloop's alternates with one of the floor's, so that both meet the same machine. A round ends
-when the service answers with the new version. Prints medians and 95th percentiles in milliseconds. Needs a
+when the service answers with the new version. For many files the moment when all are in the container counts
+too: by hand when the engine has answered the upload, with devloop when it says so. The service is asked after
+that, once, and must answer with all of them. Prints medians and 95th percentiles in milliseconds. Needs a
 Docker Engine with buildx (`scripts/engine up`), and compose for its rows; a quiet machine for good figures.
 """
 
@@ -152,6 +154,19 @@ def served(port: int, version: str) -> float:
     raise RuntimeError(f"port {port} answers {answer[:200]!r} instead of {version!r}")
 
 
+def answered(port: int, version: str) -> float:
+    """Ask once; returns when the answer was there, which must be this version."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/")
+        answer = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    if answer != version:
+        raise RuntimeError(f"port {port} answers {answer[:200]!r} instead of {version!r}")
+    return now()
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a project is like: a service that reads its files again, files beside, files that change."""
@@ -186,6 +201,9 @@ class Project:
 
     def next_files(self) -> dict[str, bytes]:
         self.version += 1
+        return self.current_files()
+
+    def current_files(self) -> dict[str, bytes]:
         data = self.text.encode()
         names = ["version.txt", *(f"many/{number}.txt" for number in range(self.shape.many))]
         return dict.fromkeys(names, data)
@@ -199,13 +217,33 @@ class Project:
             (self.folder / "app" / name).write_bytes(data)
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one round, from before the first byte was written.
+
+    `written`: the last file was; `there`: everything was in the container; `served`: the service answered
+    with it. None where that is not measured.
+    """
+
+    served: float
+    there: float | None = None
+    written: float | None = None
+
+
+Once = Callable[[], Times]
+
+
 @dataclass
 class Row:
     """What one way of bringing a version in takes."""
 
     name: str
-    once: Callable[[], float]
-    seconds: list[float] = field(default_factory=list)
+    once: Once
+    times: list[Times] = field(default_factory=list)
+
+    def seconds(self, what: str) -> list[float]:
+        """Return one of the moments of every round, in order; nothing where it is not measured."""
+        return sorted(found for each in self.times if (found := getattr(each, what)) is not None)
 
 
 @dataclass
@@ -236,7 +274,7 @@ class Bench:
         served(port, project.text)
         return ident, port
 
-    def devloop(self, project: Project, *options: str) -> Callable[[], float]:
+    def devloop(self, project: Project, *options: str) -> Once:
         """Start a session and return how it is asked for one round."""
         port = free_port()
         (project.folder / "devloop.toml").write_text(
@@ -254,10 +292,17 @@ class Bench:
         session.wait_for("deployed", timeout=300)
         served(port, project.text)
 
-        def once() -> float:
+        def once() -> Times:
             start = now()
             project.save()
-            return served(port, project.text) - start
+            written = now()
+            if not project.shape.many:
+                return Times(served(port, project.text) - start)
+            # Asking all the time would take the processor from what is measured.
+            session.wait_for("deployed")
+            there = now()
+            ended = answered(port, project.text)
+            return Times(ended - start, there - start, written - start)
 
         return once
 
@@ -265,49 +310,67 @@ class Bench:
 # ------------------------------------------------------------------------------------------------ the rows
 
 
-def by_put(bench: Bench, project: Project) -> Callable[[], float]:
+def by_put(bench: Bench, project: Project) -> Once:
     ident, port = bench.container(project)
 
-    def once() -> float:
+    def once() -> Times:
         start = now()
         bench.hand.put(ident, project.next_files())
-        return served(port, project.text) - start
+        if not project.shape.many:
+            return Times(served(port, project.text) - start)
+        there = now()
+        return Times(answered(port, project.text) - start, there - start)
 
     return once
 
 
-def by_restart(bench: Bench, project: Project) -> Callable[[], float]:
+def by_save_and_put(bench: Bench, project: Project) -> Once:
+    """Write the files in the folder too, as whoever changes them does, and then bring them in."""
     ident, port = bench.container(project)
 
-    def once() -> float:
+    def once() -> Times:
+        start = now()
+        project.save()
+        written = now()
+        bench.hand.put(ident, project.current_files())
+        there = now()
+        return Times(answered(port, project.text) - start, there - start, written - start)
+
+    return once
+
+
+def by_restart(bench: Bench, project: Project) -> Once:
+    ident, port = bench.container(project)
+
+    def once() -> Times:
         start = now()
         bench.hand.put(ident, project.next_files())
         bench.hand.ask("POST", f"/containers/{ident}/restart", t="10")
-        return served(port, project.text) - start
+        return Times(served(port, project.text) - start)
 
     return once
 
 
-def by_supervisor(bench: Bench, project: Project) -> Callable[[], float]:
+def by_supervisor(bench: Bench, project: Project) -> Once:
     ident, port = bench.container(project, supervised=True)
 
-    def once() -> float:
+    def once() -> Times:
         start = now()
         bench.hand.put(ident, project.next_files())
         bench.hand.ask("POST", f"/containers/{ident}/kill", signal="SIGPWR")
-        return served(port, project.text) - start
+        return Times(served(port, project.text) - start)
 
     return once
 
 
-def by_build(bench: Bench, project: Project) -> Callable[[], float]:
+def by_build(bench: Bench, project: Project) -> Once:
     tag = bench.image(project)
     port = free_port()
     current = [bench.hand.create(tag, port)]
     bench.stack.callback(lambda: bench.hand.remove(current[0]))
     bench.hand.start(current[0])
 
-    def once() -> float:
+    def once() -> Times:
         start = now()
         project.save()
         bench.hand.docker("buildx", "build", "--load", "-q", "-t", tag, str(project.folder))
@@ -317,12 +380,12 @@ def by_build(bench: Bench, project: Project) -> Callable[[], float]:
         ended = served(port, project.text) - start
         bench.hand.remove(current[0])
         current[0] = new
-        return ended
+        return Times(ended)
 
     return once
 
 
-def by_recreate(bench: Bench, project: Project) -> Callable[[], float]:
+def by_recreate(bench: Bench, project: Project) -> Once:
     """Make the new one, stop the old one, start the new one: of the same image, so that no build counts."""
     tag = bench.image(project)
     port = free_port()
@@ -330,7 +393,7 @@ def by_recreate(bench: Bench, project: Project) -> Callable[[], float]:
     bench.stack.callback(lambda: bench.hand.remove(current[0]))
     bench.hand.start(current[0])
 
-    def once() -> float:
+    def once() -> Times:
         start = now()
         new = bench.hand.create(tag, port)
         bench.hand.ask("POST", f"/containers/{current[0]}/stop", t="10")
@@ -338,7 +401,7 @@ def by_recreate(bench: Bench, project: Project) -> Callable[[], float]:
         ended = served(port, project.text) - start
         bench.hand.remove(current[0])
         current[0] = new
-        return ended
+        return Times(ended)
 
     return once
 
@@ -355,7 +418,7 @@ services:
 """
 
 
-def by_compose(bench: Bench, project: Project, action: str) -> Callable[[], float] | None:
+def by_compose(bench: Bench, project: Project, action: str) -> Once | None:
     """Start `docker compose watch` with the rule that a user would write; None where there is no compose."""
     try:
         bench.hand.docker("compose", "version")
@@ -389,18 +452,18 @@ def by_compose(bench: Bench, project: Project, action: str) -> Callable[[], floa
     # It begins to watch after the container is up, and says so only on a terminal.
     time.sleep(3)
 
-    def once() -> float:
+    def once() -> Times:
         start = now()
         project.save()
-        return served(port, project.text) - start
+        return Times(served(port, project.text) - start)
 
     return once
 
 
-Maker = Callable[[Bench, str], "Callable[[], float] | None"]
+Maker = Callable[[Bench, str], "Once | None"]
 
 
-def floor(way: Callable[[Bench, Project], Callable[[], float]], shape: Shape) -> Maker:
+def floor(way: Callable[[Bench, Project], Once], shape: Shape) -> Maker:
     return lambda bench, name: way(bench, bench.project(f"floor-{name}", shape))
 
 
@@ -439,6 +502,7 @@ SCENARIOS: dict[str, dict[str, Maker]] = {
     },
     "many": {
         "by hand: PUT archive of 500 files": floor(by_put, MANY),
+        "by hand: write 500 files, then PUT": floor(by_save_and_put, MANY),
         "devloop": devloop(MANY, "--restart", "none"),
         "compose watch: sync": compose("sync", MANY),
     },
@@ -469,27 +533,37 @@ def measure(bench: Bench, scenario: str, rounds: int) -> list[Row]:
     for count in range(rounds + 1):
         for row in rows:
             time.sleep(PAUSE)
-            seconds = row.once()
+            times = row.once()
             if count:  # the first is to warm up
-                row.seconds.append(seconds)
+                row.times.append(times)
     return rows
 
 
-def figures(row: Row) -> dict[str, float]:
-    ordered = sorted(row.seconds)
+MOMENTS = {"written": "written", "there": "in the container", "served": "service answers"}
+
+
+def figures(ordered: list[float]) -> dict[str, float]:
     p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
     return {"median_ms": statistics.median(ordered) * 1000, "p95_ms": p95 * 1000, "rounds": len(ordered)}
 
 
+def found_in(row: Row) -> dict[str, dict[str, float]]:
+    """Return the figures of every moment that was measured."""
+    return {shown: figures(seconds) for what, shown in MOMENTS.items() if (seconds := row.seconds(what))}
+
+
 def report(rows: list[Row]) -> None:
-    first = figures(rows[0])["median_ms"] if rows else 0.0
+    floors = found_in(rows[0]) if rows else {}
     for row in rows:
-        found = figures(row)
-        ratio = f"{found['median_ms'] / first:6.2f} x" if row is not rows[0] else " " * 8
-        print(
-            f"  {row.name:<38} median {found['median_ms']:8.1f}   p95 {found['p95_ms']:8.1f} {ratio}",
-            flush=True,
-        )
+        found = found_in(row)
+        for at, (shown, numbers) in enumerate(found.items()):
+            ratio = ""
+            if row is not rows[0] and shown in floors:
+                ratio = f"{numbers['median_ms'] / floors[shown]['median_ms']:6.2f} x"
+            moment = f"{shown:<17}" if len(found) > 1 or "in the container" in floors else ""
+            median, p95 = numbers["median_ms"], numbers["p95_ms"]
+            name = row.name if at == 0 else ""
+            print(f"  {name:<38} {moment}median {median:8.1f}   p95 {p95:8.1f} {ratio}".rstrip(), flush=True)
 
 
 @contextmanager
@@ -511,14 +585,14 @@ def main() -> None:
         environ = {**os.environ, **find_environment()}
     except NoEngineError as error:
         sys.exit(f"no engine to measure with: {error}")
-    collected: dict[str, dict[str, dict[str, float]]] = {}
+    collected: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     print(f"{given.rounds} rounds each, milliseconds from the save until the service answers with it")
     for scenario in given.only:
         print(f"{scenario}: {TITLES[scenario]}", flush=True)
         with a_bench(environ, floor_only=given.floor_only) as bench:
             rows = measure(bench, scenario, given.rounds)
             report(rows)
-        collected[scenario] = {row.name: figures(row) for row in rows}
+        collected[scenario] = {row.name: found_in(row) for row in rows}
     if given.json is not None:
         given.json.write_text(json.dumps(collected, indent=2) + "\n")
 

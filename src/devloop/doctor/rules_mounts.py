@@ -320,13 +320,15 @@ def _needs_its_layer(subject: Subject, family: str, step: Step) -> bool:
         environment = dict(other.environment)
         run = other.instruction
         is_cut_off = isinstance(run, ins.Run) and run.network == "none"
+        if is_ours and family not in {"apt", "dnf"} and _derived_elsewhere(subject, other):
+            return True
         if is_ours and (
             _OFFLINE.search(priced.cost.command)
             or is_cut_off
             or any(environment.get(name) == value for name, value in _OFFLINE_VARIABLES)
         ):
             return True
-    return _derived_elsewhere(subject, step) and family not in {"apt", "dnf"}
+    return False
 
 
 def _relatives(subject: Subject, step: Step) -> tuple[Step, ...]:

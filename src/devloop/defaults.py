@@ -65,6 +65,10 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("output", "auto, live, plain or json"),
             ("warn_seconds", "a step that costs less is not warned about"),
+            (
+                "prior",
+                "what RUNs of your own cost: [[prior]] with run, seconds, kind, expensive, reason, manifests",
+            ),
             ("silence", "codes of warnings to leave out"),
         ),
     ),
@@ -79,7 +83,10 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Looking back at git's history.",
         (
-            ("replay", "bots: whose commits are left out, by any part of the name or address of their author"),
+            (
+                "replay",
+                "bots: whose commits are left out, by any part of the name or address of their author",
+            ),
             ("doctor", "ignore: the codes of findings that are not wanted here"),
         ),
     ),

@@ -15,7 +15,7 @@ from devloop.paths import ContextPath
 from devloop.plan.copies import Chain, KindAt, Layout, UnclearError, ancestors, chain_below, final_chain
 from devloop.planning import find_edits, plan_edits, read_model, sketch
 from devloop.project.discover import shown
-from devloop.project.planner import describe_feeds, price_steps, step_key, weigh_context
+from devloop.project.planner import describe_feeds, price_steps, priors_of, step_key, weigh_context
 from devloop.project.reading import Model, selection_of
 from devloop.project.workspace import Workspace
 from devloop.state.database import StateUnavailable
@@ -214,7 +214,13 @@ def _is_meant(graph: BuildGraph, step: Step, text: str, label: re.Match[str] | N
 def _tell_steps(workspace: Workspace, graph: BuildGraph, steps: Sequence[Step]) -> list[StepStory]:
     memory, settings = workspace.memory, workspace.settings
     builds = memory.builds()
-    costs = price_steps(graph, memory.history, memory.project, warn_seconds=settings.warn_seconds)
+    costs = price_steps(
+        graph,
+        memory.history,
+        memory.project,
+        warn_seconds=settings.warn_seconds,
+        table=priors_of(settings),
+    )
     keys = {step.number: step_key(graph, step) for step in steps}
     try:
         durations = memory.history.durations(memory.project, keys.values(), recent=50)

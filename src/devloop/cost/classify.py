@@ -71,7 +71,7 @@ class Classification:
 
     `kind`, `family` and `bound` are those of its most expensive command; `kinds` and `families` are all of
     them, in reading order. `expensive` is None where only a measurement can tell. `reason` is one clause for
-    a person.
+    a person. `said` is what a row of the user's own says of the step; it counts more than a measurement.
     """
 
     kind: str
@@ -87,6 +87,7 @@ class Classification:
     families: tuple[str, ...] = ()
     is_second_phase: bool = False
     has_cache_mount: bool = False
+    said: bool | None = None
 
     @property
     def comparable_kind(self) -> str | None:
@@ -161,6 +162,7 @@ class _Verdict:
     reason: str
     is_second_phase: bool = False
     is_conditional: bool = False
+    said: bool | None = None
 
 
 def _verdict(
@@ -193,7 +195,15 @@ def _priced(label: str, prior: Prior, earlier_kinds: set[str], *, has_cache_moun
     share = prior.warm if has_cache_mount else 1.0
     low, median, high = (part * share for part in prior.seconds)
     reason = f"{label}: {prior.reason}" + ("; a cache mount keeps part of it" if has_cache_mount else "")
-    return _Verdict(label, prior.kind, prior.family, prior.bound, (low, median, high), reason)
+    return _Verdict(
+        label,
+        prior.kind,
+        prior.family or None,
+        prior.bound,
+        (low, median, high),
+        reason,
+        said=prior.expensive,
+    )
 
 
 def _hidden(command: Command) -> _Verdict:
@@ -222,7 +232,10 @@ def _combined(
     hidden = [verdict for verdict in verdicts if verdict.seconds is None]
     costly = [verdict for verdict in priced if verdict.kind != CHEAP_KIND]
     first_phase = [verdict for verdict in costly if not verdict.is_second_phase]
-    is_expensive = bool(first_phase) and _total(first_phase)[1] >= threshold_seconds
+    undecided = [verdict for verdict in first_phase if verdict.said is None]
+    is_expensive = any(verdict.said for verdict in costly) or (
+        bool(undecided) and _total(undecided)[1] >= threshold_seconds
+    )
     kinds = tuple(dict.fromkeys(verdict.kind for verdict in verdicts))
     families = tuple(dict.fromkeys(verdict.family for verdict in verdicts if verdict.family))
     labels = tuple(verdict.label for verdict in verdicts)
@@ -251,7 +264,19 @@ def _combined(
         families=families,
         is_second_phase=is_second_phase,
         has_cache_mount=has_cache_mount,
+        said=_said(verdicts),
     )
+
+
+def _said(verdicts: Sequence[_Verdict]) -> bool | None:
+    """Return the word of the user about a step: a row that is expensive makes all of it so.
+
+    One that is not says nothing of the other commands.
+    """
+    if any(verdict.said for verdict in verdicts):
+        return True
+    is_all = all(verdict.said is False or verdict.kind == CHEAP_KIND for verdict in verdicts)
+    return False if is_all and any(verdict.said is False for verdict in verdicts) else None
 
 
 def _total(verdicts: Sequence[_Verdict]) -> tuple[float, float, float]:

@@ -36,6 +36,7 @@ class Prior:
 
     `warm` is the share of the cost that is left with a cache mount. `after` names kinds which, when one of
     them ran earlier in the stage and source was copied in between, leave only the cheap second phase to do.
+    `expensive` is a user's own word, whatever the seconds are.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Prior:
     cheap: tuple[tuple[str, str], ...] = ()
     warm: float = 0.5
     after: tuple[str, ...] = ()
+    expensive: bool | None = None
 
 
 def matches(spelling: str, command: Command) -> bool:
@@ -95,6 +97,31 @@ def _parsed(spelling: str) -> _Spelling:
 
 def _is_like_one(word: str, likes: Sequence[str]) -> bool:
     return any(fnmatchcase(word, like) for like in likes)
+
+
+def own_prior(
+    run: str, seconds: float, *, kind: str, expensive: bool | None, reason: str, manifests: tuple[str, ...]
+) -> Prior:
+    """Make a row of a user's own; a kind of the table brings what else is known of it.
+
+    Without a kind the row has one of its own, named like the command. A program is known by its last name,
+    so that `./scripts/gen.sh` is `gen.sh`.
+    """
+    program, *words = run.split()
+    name = program.rpartition("/")[2] or program
+    known = next((row for row in PRIORS if row.kind == kind), None)
+    own = "-".join([name, *words])
+    return Prior(
+        kind=kind or own,
+        family=known.family if known is not None else (kind or own) if manifests else "",
+        bound=known.bound if known is not None else "unknown",
+        seconds=(seconds / 2, seconds, seconds * 2),
+        spellings=(" ".join([name, *words]),),
+        reason=reason or "as the configuration says",
+        manifests=manifests,
+        warm=known.warm if known is not None else 1.0,
+        expensive=expensive,
+    )
 
 
 # Programs that take well under a second, whatever their arguments. Recursive ones on whole trees have rows.

@@ -18,7 +18,7 @@ from devloop.loop.builds import Seen, engine_definitions, match_outcome
 from devloop.loop.flight import Flight
 from devloop.plan.decide import longest_chain
 from devloop.plan.model import Cause
-from devloop.project.planner import classify_steps, step_key
+from devloop.project.planner import classify_steps, priors_of, step_key
 from devloop.project.reading import Model, Tree
 from devloop.project.workspace import Workspace
 
@@ -187,7 +187,7 @@ class Teacher:
         self, flight: Flight, model: Model, outcome: BuildOutcome, seen: Seen, account: BuildAccount
     ) -> None:
         workspace = self.workspace
-        kinds = classify_steps(model.graph)
+        kinds = classify_steps(model.graph, table=priors_of(workspace.settings))
         steps = []
         for number, found in sorted(seen.steps.items()):
             if found.status == "not reached":

@@ -416,6 +416,8 @@ def _name(step: PlannedStep) -> str:
 
 def _about_path(path: str, root: PlannedStep, planned: PlannedStep, cost: StepCost) -> tuple[str, str]:
     """Return the code and the way out for an edited path that reaches an expensive step."""
+    if cost.family is None:
+        return "expensive-step", _for_own_script(path, root, planned, cost)
     needed = is_needed(path, cost.manifests, cost.families) or names_file(cost.command, path)
     if planned.status == "unknown" and manifest_family(path):
         # A manifest of another tool, from which a stage makes what this step installs from.
@@ -446,6 +448,15 @@ def _about_path(path: str, root: PlannedStep, planned: PlannedStep, cost: StepCo
             if not needed:
                 return "source-above-install", _for_install(root, planned, cost)
     return "dependency-install", cost.cache_mount or NOTHING_TO_DO
+
+
+def _for_own_script(path: str, root: PlannedStep, planned: PlannedStep, cost: StepCost) -> str:
+    """Return the way out for a step of which nobody knows what it reads: its author does."""
+    if root == planned or names_file(cost.command, path):
+        return NOTHING_TO_DO
+    if root.stage != planned.stage:
+        return f"COPY --from only what it reads above line {planned.line}, and the rest below it"
+    return f"COPY only what it reads above line {planned.line}, and the rest below it"
 
 
 def _for_build(planned: PlannedStep, cost: StepCost) -> str:

@@ -135,3 +135,26 @@ class NeverRule:
     """Never sync what is at or below `path`: a change there rebuilds the image."""
 
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriorRule:
+    """What a RUN of this project's own costs until it was measured; it goes before the table of kinds.
+
+    `run` spells a command as that table does: a program, the words behind it, `*` for anything. `kind` may be
+    one of the table's, for its advice and its files. `expensive` decides about warnings where it is set, also
+    against a measurement; what costs less than `warn_seconds` is never warned of.
+    """
+
+    run: str
+    seconds: float
+    kind: str = ""
+    expensive: bool | None = None
+    reason: str = ""
+    manifests: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.run.split():
+            raise ValueError("run names no command")
+        if not 0 <= self.seconds < float("inf"):
+            raise ValueError("seconds is a number from 0")

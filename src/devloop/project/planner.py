@@ -16,7 +16,7 @@ from devloop.context.selection import reads
 from devloop.cost.classify import Classification, classify
 from devloop.cost.estimate import estimate_overhead, estimate_step, format_bytes
 from devloop.cost.history import History, RestartTimes
-from devloop.cost.priors import PRIORS
+from devloop.cost.priors import PRIORS, Prior, own_prior
 from devloop.cost.weight import ContextWeight, Recipe, is_worth_telling, transfer_seconds, weigh
 from devloop.dockerfile import instructions as ins
 from devloop.dockerfile.silence import silences
@@ -72,7 +72,26 @@ def _script(form: ins.ScriptForm) -> str:
             return text
 
 
-def classify_steps(graph: BuildGraph, *, threshold_seconds: float = 5.0) -> dict[int, Classification]:
+def priors_of(settings: Settings) -> tuple[Prior, ...]:
+    """Return the table of kinds with the user's own rows in front."""
+    rows = settings.prior
+    own = [
+        own_prior(
+            row.run,
+            row.seconds,
+            kind=row.kind,
+            expensive=row.expensive,
+            reason=row.reason,
+            manifests=row.manifests,
+        )
+        for row in rows
+    ]
+    return (*own, *PRIORS)
+
+
+def classify_steps(
+    graph: BuildGraph, *, threshold_seconds: float = 5.0, table: Sequence[Prior] = PRIORS
+) -> dict[int, Classification]:
     """Classify every RUN step of the graph, each with the earlier ones of its chain of stages."""
     found: dict[int, Classification] = {}
     chains: dict[int, tuple[list[Classification], bool]] = {}
@@ -91,6 +110,7 @@ def classify_steps(graph: BuildGraph, *, threshold_seconds: float = 5.0) -> dict
                     has_cache_mount=_has_cache_mount(step.instruction),
                     earlier=tuple(earlier),
                     source_copied_since=copied,
+                    table=table,
                     threshold_seconds=threshold_seconds,
                 )
                 earlier.append(found[number])
@@ -113,10 +133,15 @@ def _reads_context(graph: BuildGraph, step: Step) -> bool:
 
 
 def price_steps(
-    graph: BuildGraph, history: History | None, project: str, *, warn_seconds: float = 5.0
+    graph: BuildGraph,
+    history: History | None,
+    project: str,
+    *,
+    warn_seconds: float = 5.0,
+    table: Sequence[Prior] = PRIORS,
 ) -> dict[int, StepCost]:
     """Price every step: from its own runs, from runs of its kind on this machine, else from the priors."""
-    classes = classify_steps(graph, threshold_seconds=warn_seconds)
+    classes = classify_steps(graph, threshold_seconds=warn_seconds, table=table)
     keys = {step.number: step_key(graph, step) for step in graph.steps}
     own: Mapping[str, tuple[float, ...]] = {}
     alike: Mapping[str, tuple[float, ...]] = {}
@@ -128,7 +153,7 @@ def price_steps(
         except StateUnavailable:
             own, alike = {}, {}
     manifests: dict[str, list[str]] = {}
-    for prior in PRIORS:
+    for prior in table:
         # The kind's own files come first, then those of its family.
         manifests.setdefault(prior.kind, []).extend(prior.manifests)
         manifests.setdefault(f"family {prior.family}", []).extend(prior.manifests)
@@ -146,6 +171,8 @@ def price_steps(
             expensive = one.expensive is True
             if estimate.seconds_from == "measured" and estimate.seconds is not None:
                 expensive = estimate.seconds >= warn_seconds
+            if one.said is not None:
+                expensive = one.said
         families = one.families if one is not None else ()
         run = step.instruction if isinstance(step.instruction, ins.Run) else None
         costs[step.number] = StepCost(
@@ -357,7 +384,13 @@ def answer(question: Question, settings: Settings, history: History | None) -> A
         causes=name_causes(evidence),
         changes=question.changes,
         unread=question.unread,
-        costs=price_steps(model.graph, history, project, warn_seconds=settings.warn_seconds),
+        costs=price_steps(
+            model.graph,
+            history,
+            project,
+            warn_seconds=settings.warn_seconds,
+            table=priors_of(settings),
+        ),
         overheads=overheads(history, project, _running(model.graph, prediction)),
         same_image=same_image,
         baseline=question.baseline,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from devloop.plan.model import NeverRule, SyncRule
+from devloop.plan.model import NeverRule, PriorRule, SyncRule
 
 Output = Literal["auto", "live", "plain", "json"]
 
@@ -49,8 +49,8 @@ class Settings:
     steps), `add_host`, `secret`, `ssh`, `no_cache`, `pull`. The container: `run`, `name`, `publish`, `env`,
     `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
     `health_seconds`, `rollback`, `remove`. Bringing it up to date: `live_sync`, `sync`, `never`, `restart`,
-    `supervisor`, `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `silence`.
-    Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`, `doctor`.
+    `supervisor`, `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `prior`,
+    `silence`. Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`, `doctor`.
     """
 
     # The build
@@ -93,6 +93,7 @@ class Settings:
     # The screen
     output: Output = "auto"
     warn_seconds: float = 5.0
+    prior: list[PriorRule] = field(default_factory=list)
     silence: list[str] = field(default_factory=list)
     # Watching
     poll: bool = False

@@ -20,7 +20,7 @@ from devloop.plan.model import ChangeKind, PathChange, Plan
 from devloop.plan.restart import reloads_itself
 from devloop.plan.sync import prove_sync
 from devloop.project.discover import Location, shown
-from devloop.project.planner import Question, answer, describe_feeds, price_steps
+from devloop.project.planner import Question, answer, describe_feeds, price_steps, priors_of
 from devloop.project.reading import HypotheticalTree, Model, ReadingProblem, changes_reader
 from devloop.project.settings import Settings
 from devloop.project.texts import read_text
@@ -335,6 +335,7 @@ def layer_rows(workspace: Workspace) -> list[LayerRow]:
         workspace.memory.history,
         workspace.location.identity,
         warn_seconds=workspace.settings.warn_seconds,
+        table=priors_of(workspace.settings),
     )
     rows = []
     for step in model.graph.steps:

@@ -2,9 +2,9 @@
 
     python benchmarks/bench_replay.py [commits] [files] [--keep FOLDER]
 
-The repository is made by `git fast-import`: most commits edit one to five of many files, every hundredth edits
-a manifest, every five hundredth the Dockerfile, every two thousandth the ignore file; a tenth are a bot's,
-and every fiftieth is a merge of a side branch.
+The repository is made by `git fast-import`: most commits edit one to five of many files, every hundredth
+edits a manifest, every five hundredth the Dockerfile, every two thousandth the ignore file; a tenth are a
+bot's, and every fiftieth is a merge.
 """
 
 import argparse
@@ -33,6 +33,7 @@ RUN python -m compileall src
 ENV REVISION={revision}
 RUN ./scripts/check {revision}
 """
+PERSON = "Ann <ann@example.com>"
 IGNORE = ".git\n**/*.md\ndocs\n!docs/keep{revision}.md\n"
 
 
@@ -47,7 +48,8 @@ def main() -> None:
         if not (folder / ".git").is_dir():
             started = time.perf_counter()
             generate(folder, given.commits, given.files)
-            print(f"made {given.commits} commits of {given.files} files in {time.perf_counter() - started:.1f} s")
+            seconds = time.perf_counter() - started
+            print(f"made {given.commits} commits of {given.files} files in {seconds:.1f} s")
         environ = {**os.environ, "DEVLOOP_STATE_DIR": f"{scratch}/state"}
         for words in (["replay"], ["replay", "-n", "0"], ["replay", "-n", "0", "--file", "Dockerfile.new"]):
             command = [sys.executable, "-m", "devloop", *words, "-C", str(folder)]
@@ -76,12 +78,14 @@ def generate(folder: Path, commits: int, files: int) -> None:
 
 
 def _history(commits: int, files: int) -> list[str]:
-    random.seed(1)
+    chance = random.Random(1)  # noqa: S311  the same numbers every time
     paths = [_path(number) for number in range(files)]
     manifests = ["requirements.txt", "web/package.json"]
     out: list[str] = []
 
-    def commit(number: int, texts: dict[str, str], parents: str = "", who: str = "Ann <ann@example.com>") -> None:
+    def commit(
+        number: int, texts: dict[str, str], parents: str = "", who: str = "Ann <ann@example.com>"
+    ) -> None:
         out.append(
             f"commit refs/heads/main\nmark :{number}\ncommitter {who} {1_500_000_000 + number * 3600} +0000\n"
             f"data {len(f'commit {number}')}\ncommit {number}\n{parents}"
@@ -90,16 +94,18 @@ def _history(commits: int, files: int) -> list[str]:
             out.append(f"M 100644 inline {path}\ndata {len(text)}\n{text}\n")
 
     first = {path: path for path in (*paths, *manifests, "scripts/check")}
-    commit(1, {**first, "Dockerfile": DOCKERFILE.format(revision=0), ".dockerignore": IGNORE.format(revision=0)})
+    commit(
+        1, {**first, "Dockerfile": DOCKERFILE.format(revision=0), ".dockerignore": IGNORE.format(revision=0)}
+    )
     for number in range(2, commits + 1):
-        edits = {path: f"{path} {number}" for path in random.sample(paths, random.randint(1, 5))}
+        edits = {path: f"{path} {number}" for path in chance.sample(paths, chance.randint(1, 5))}
         if number % 100 == 0:
-            edits[random.choice(manifests)] = str(number)
+            edits[chance.choice(manifests)] = str(number)
         if number % 500 == 0:
             edits["Dockerfile"] = DOCKERFILE.format(revision=number)
         if number % 2000 == 0:
             edits[".dockerignore"] = IGNORE.format(revision=number)
-        who = "dependabot[bot] <bot@example.com>" if number % 10 == 3 else "Ann <ann@example.com>"
+        who = "dependabot[bot] <bot@example.com>" if number % 10 == 3 else PERSON
         merged = f"from :{number - 1}\nmerge :{number - 5}\n" if number % 50 == 7 else ""
         commit(number, {} if merged else edits, merged, who)
     return out

@@ -116,6 +116,21 @@ def test_a_proposal_is_replayed_with_todays_dockerfile_over_the_whole_history(
     assert steps(found["new"])[1] == ("RUN pip install -r requirements.txt", 1)
 
 
+def test_a_dockerfile_that_nobody_committed_is_taken_as_it_stands(
+    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "elsewhere" / "Dockerfile"
+    outside.parent.mkdir()
+    outside.write_text(BAD)
+    (repository.root / "Dockerfile").unlink()
+    assert run(["replay", "--file", str(outside), "--json"]) == 0
+    found = document(capsys)
+    assert (found["fixed"], found["commits"], found["new"]) == (True, 4, None)
+    assert steps(found["now"])[0] == ("COPY . .", 4)
+    assert run(["replay", "--file", str(outside)]) == 0
+    assert "HEAD has no such Dockerfile" in capsys.readouterr().out
+
+
 def test_bots_are_a_setting(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     (repository.root / "devloop.toml").write_text("[replay]\nbots = ['ann@']\n")
     assert run(["replay", "--json"]) == 0

@@ -158,10 +158,13 @@ def replayed(
         links = links_at(history.git, history.objects, history.git.commit("HEAD"))
         graphs: GraphsOf
         others: list[Replayer] = []
-        if new is None:
+        # A Dockerfile that nobody has committed has no past: it is taken as it stands.
+        is_fixed = new is not None or not history.has_dockerfile("HEAD")
+        if not is_fixed:
             graphs = GraphsInHistory(workspace, history, links).of
         else:
             graphs = fixed(replay_graph(workspace, read_model(workspace), history.git, links))
+        if new is not None:
             other = read_model(workspace, source=new.read_bytes(), shown_as=str(new))
             others.append(Replayer(fixed(replay_graph(workspace, other, history.git, links))))
         replayer = Replayer(graphs, history.paths_at)
@@ -175,6 +178,7 @@ def replayed(
             by_bots=history.by_bots,
             is_shallow=history.git.is_shallow(),
             is_complete=is_complete,
+            is_fixed=is_fixed,
         )
 
 

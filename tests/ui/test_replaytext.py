@@ -200,8 +200,8 @@ def test_a_replay_in_which_nothing_runs_has_neither_chart_nor_files() -> None:
 def test_the_contract_of_a_replay() -> None:
     found = json.loads(replay_json(both(), day))
     assert list(found) == [
-        *("schema", "name", "complete", "shallow", "commits", "weeks", "first", "last", "left_out"),
-        *("now", "new"),
+        *("schema", "name", "complete", "shallow", "fixed", "commits", "weeks", "first", "last"),
+        *("left_out", "now", "new"),
     ]
     assert list(found["now"]) == [
         *("dockerfile", "seconds", "seconds_a_week", "builds", "over_time", "steps", "files"),

@@ -205,6 +205,7 @@ class Reading:
 
     git: Git
     objects: Objects
+    dockerfile: str | None = None
     watched: tuple[str, ...] = ()
     limit: int | None = DEFAULT_LIMIT
     since: str | None = None
@@ -270,9 +271,13 @@ class Reading:
             self._versions[parent] = before
         return before, after
 
+    def has_dockerfile(self, commit: str) -> bool:
+        """Tell whether a commit's tree holds the Dockerfile."""
+        return self.dockerfile is not None and self.objects.file(commit, self.dockerfile) is not None
+
     def versions(self, commit: str) -> tuple[str | None, ...]:
         """Return the versions of the watched files in a commit's tree."""
-        found = [self.objects.file(commit, path) for path in self.watched]
+        found = [self.objects.file(commit, path) if path else None for path in self.watched]
         return tuple(None if one is None else one[0] for one in found)
 
     def paths_at(self, commit: str) -> list[str]:
@@ -379,13 +384,11 @@ def reading(
     `limit` counts commits of people. Raises GitProblem where there is no repository or no git.
     """
     git = Git.of(location, environ)
-    watched = tuple(
-        path
-        for file in (location.dockerfile, *location.ignore_candidates())
-        if (path := in_repository(git.root, file)) is not None
-    )
+    dockerfile = in_repository(git.root, location.dockerfile)
+    ignores = (in_repository(git.root, file) for file in location.ignore_candidates())
+    watched = tuple(path for path in (dockerfile or "", *ignores) if path is not None)
     with git.start("cat-file", "--batch", takes_input=True) as process, _drained(process):
-        yield Reading(git, Objects(process), watched, limit, since, until, bots)
+        yield Reading(git, Objects(process), dockerfile, watched, limit, since, until, bots)
 
 
 def history_of(

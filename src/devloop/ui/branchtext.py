@@ -235,10 +235,8 @@ def branch_markdown(found: Verdict) -> str:
             lines.append(_row([_cell(text, is_code=at == long) for at, (text, _) in enumerate(row)]))
         if more:
             lines += ["", more]
-    lines += [
-        "",
-        f"<sub>{_code(escape_controls(found.name))}: ~ is an estimate, the edits are those of recent commits.</sub>",
-    ]
+    name = _code(escape_controls(found.name))
+    lines += ["", f"<sub>{name}: ~ is an estimate, the edits are those of recent commits.</sub>"]
     return "\n".join(lines)
 
 

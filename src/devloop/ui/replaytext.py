@@ -60,7 +60,8 @@ class Side:
 class Story:
     """A replay with all that was left out of it; `new` is the other Dockerfile that is compared.
 
-    `is_complete` is False where it was broken off, and the older commits are missing.
+    `is_complete` is False where it was broken off, and the older commits are missing. `is_fixed` tells that
+    every commit went through today's Dockerfile, and not through that of its own tree.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Story:
     by_bots: int = 0
     is_shallow: bool = False
     is_complete: bool = True
+    is_fixed: bool = False
 
 
 def replay_lines(story: Story, day: Day, width: int, *, ascii_only: bool, color: bool = False) -> list[str]:
@@ -203,6 +205,10 @@ def _left_out(story: Story, width: int) -> list[Line]:
     if unreadable:
         parts.append(f"{_commits(unreadable)} where the Dockerfile begins or cannot be read")
     lines = _fact("left out", ", ".join(parts), width) if parts else []
+    if story.is_fixed and story.new is None:
+        lines += _fact(
+            "as it is", "HEAD has no such Dockerfile: every commit meets the one that is here", width
+        )
     if story.is_shallow:
         lines += _fact("shallow", "older commits were left out of this clone: git fetch --unshallow", width)
     return lines
@@ -431,6 +437,7 @@ def replay_json(story: Story, day: Day) -> str:
         "name": story.name,
         "complete": story.is_complete,
         "shallow": story.is_shallow,
+        "fixed": story.is_fixed,
         "commits": replay.commits,
         "weeks": replay.weeks,
         "first": None if replay.oldest_at is None else day(replay.oldest_at),

@@ -434,6 +434,9 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     build_arg: BuildArgOption = None,
     build_context: BuildContextOption = None,
     platform: PlatformOption = None,
+    size: Annotated[
+        bool, typer.Option("--size", help="Weigh the steps by the last image that was built here.")
+    ] = False,
 ) -> None:
     flags = given(
         file=file,
@@ -443,13 +446,19 @@ def layers(  # noqa: PLR0917 - typer calls it by name
         build_context=build_context,
         platform=platform,
     )
-    from devloop.planning import layer_rows
-    from devloop.ui.plantext import layers_lines
+    from devloop.planning import layer_rows, weigh_layers
+    from devloop.ui.plantext import layers_lines, weights_lines
 
     location, settings, _ = project_of(Path(path), flags)
     with workspace_of(location, settings) as workspace:
-        rows: Sequence[LayerRow] = layer_rows(workspace)
+        weights, image = weigh_layers(workspace) if size else (None, "")
+        rows: Sequence[LayerRow] = layer_rows(workspace, weights)
     print_lines(lambda style: layers_lines(rows, style.width, **style.options))
+    if weights is not None:
+        total, unknown = weights.total, weights.unknown or 0
+        print_lines(lambda style: weights_lines(total, unknown, image, style.width))
+    elif image:
+        print_lines(lambda _style: ["", image])
 
 
 @app.command(

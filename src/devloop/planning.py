@@ -12,7 +12,8 @@ from devloop.cache.baseline import describe
 from devloop.cache.predict import Observed, learn
 from devloop.cache.records import Records
 from devloop.context.snapshot import Entry, Snapshot
-from devloop.dockerfile.stages import MAIN_CONTEXT, Taken
+from devloop.dockerfile.stages import MAIN_CONTEXT, Step, Taken
+from devloop.doctor.weights import Weights, weigh
 from devloop.errors import DevloopError
 from devloop.paths import ContextPath, context_path
 from devloop.plan.manifests import TextsOf
@@ -25,7 +26,7 @@ from devloop.project.reading import HypotheticalTree, Model, ReadingProblem, cha
 from devloop.project.settings import Settings
 from devloop.project.texts import read_text
 from devloop.project.workspace import Given, Workspace
-from devloop.ui.plantext import LayerRow
+from devloop.ui.plantext import LayerRow, Size
 
 if TYPE_CHECKING:
     from devloop.project.revisions import Repository
@@ -327,8 +328,32 @@ def plan_work_tree(workspace: Workspace) -> Plan:
     return plan if heavy is None else replace(plan, warnings=(*plan.warnings, heavy))
 
 
-def layer_rows(workspace: Workspace) -> list[LayerRow]:
-    """Describe every step of the target."""
+def weigh_layers(workspace: Workspace) -> tuple[Weights | None, str]:
+    """Weigh the steps by the last image of this project; None and why where the engine cannot tell.
+
+    The text says in any case what the weights rest on.
+    """
+    from devloop.engine.base import EngineRefused, EngineUnavailable
+    from devloop.engine.endpoint import Engine
+    from devloop.engine.images import image_facts, image_history
+    from devloop.engine.runspec import LABEL_PROJECT
+    from devloop.loop.builds import image_tag
+
+    tag = image_tag(workspace.location, workspace.settings)
+    try:
+        engine = Engine.current(workspace.environ)
+        facts, history = image_facts(engine, tag), image_history(engine, tag)
+    except (EngineUnavailable, EngineRefused) as error:
+        return None, f"sizes are not known: {error.message}"
+    # Two projects of one name take the tag from each other.
+    is_own = facts is not None and dict(facts.labels).get(LABEL_PROJECT) == workspace.location.identity
+    if history is None or not is_own:
+        return None, f"sizes are not known: there is no image {tag} of this project; `devloop build` makes it"
+    return weigh(read_model(workspace).graph, history), tag
+
+
+def layer_rows(workspace: Workspace, weights: Weights | None = None) -> list[LayerRow]:
+    """Describe every step of the target, with what it adds to the image where that was weighed."""
     model = read_model(workspace)
     costs = price_steps(
         model.graph,
@@ -351,6 +376,17 @@ def layer_rows(workspace: Workspace) -> list[LayerRow]:
                 feeds=describe_feeds(model.graph, step),
                 cost=price,
                 expensive=cost.expensive if is_known else None,
+                size=None if weights is None else _size_of(step, weights),
             )
         )
     return rows
+
+
+def _size_of(step: Step, weights: Weights) -> Size:
+    """Return what a step adds to the image; the FROM below all others adds the base."""
+    if step.number in weights.elsewhere:
+        return "elsewhere"
+    if step.keyword == "FROM":
+        return "unknown" if weights.base is None else weights.base
+    # `WORKDIR /` makes no layer.
+    return 0 if step.vertex is None else weights.steps.get(step.number, "unknown")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devloop.plan.model import PathChange, Plan
-from devloop.ui.plantext import layers_lines, plan_json, plan_lines
+from devloop.ui.plantext import Size, layers_lines, plan_json, plan_lines, weights_lines
 from devloop.ui.text import text_width
 from support import made_up_session as made_up
 
@@ -102,6 +102,24 @@ def test_the_table_of_layers(width: int, golden: Callable[[str, str], None]) -> 
     lines = layers_lines(made_up.layer_rows(), width, ascii_only=False)
     assert all(text_width(line) <= width for line in lines)
     golden(f"layers-{width}.txt", "\n".join([*lines, ""]))
+
+
+def test_weighed_layers_have_a_column_of_sizes() -> None:
+    sizes: tuple[Size, ...] = (144_000_000, "elsewhere", 0, "unknown", 1_250)
+    rows = [replace(row, size=size) for row, size in zip(made_up.layer_rows(), sizes, strict=True)]
+    head, *lines = layers_lines(rows, 80, ascii_only=True)
+    assert all(text_width(line) <= 80 for line in lines)
+    at = head.index("size")
+    assert [line[at - 8 : at + 4].split("  ")[-1].strip() for line in lines] == [
+        "144 MB",
+        "not in it",
+        "0 B",
+        "?",
+        "1.2 kB",
+    ]
+    assert "?" not in " ".join(weights_lines(5_000, 0, "devloop/web:latest", 80))
+    assert "1.4 GB in all" in weights_lines(1_400_000_000, 12, "devloop/web:latest", 80)[1]
+    assert "12 B belong to steps that have changed" in " ".join(weights_lines(5_000, 12, "x", 80))
 
 
 def test_a_table_without_layers_has_only_its_head() -> None:

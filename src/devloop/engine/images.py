@@ -86,6 +86,23 @@ def image_facts(engine: Engine, reference: str, platform: str | None = None) -> 
     return facts if platform is None or _serves(facts, platform) else None
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One entry of an image's history: the instruction as BuildKit writes it, and the bytes of its layer."""
+
+    created_by: str
+    size: int
+
+
+def image_history(engine: Engine, reference: str) -> tuple[HistoryEntry, ...] | None:
+    """Return the history of a local image, the oldest entry first; None where there is no such image."""
+    found = engine.find(f"/images/{reference}/history")
+    if not isinstance(found, list):
+        return None
+    entries = [HistoryEntry(str(one.get("CreatedBy") or ""), int(one.get("Size") or 0)) for one in found]
+    return tuple(reversed(entries))
+
+
 def parse_image(record: Mapping[str, Any]) -> ImageFacts:
     """Read the reply of an image inspection; absent fields are empty."""
     config: Mapping[str, Any] = record.get("Config") or {}

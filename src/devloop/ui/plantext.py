@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from devloop.plan.model import ChangeKind, Plan, PlannedStep, Warned
 from devloop.ui.text import (
@@ -10,6 +10,7 @@ from devloop.ui.text import (
     Span,
     Style,
     Symbols,
+    bytes_text,
     count,
     escape_controls,
     instruction_text,
@@ -30,9 +31,17 @@ _MANY_UNREAD: Final = 4
 _ROOM_FOR_TEXT: Final = 12
 
 
+Size = int | Literal["elsewhere", "unknown"]
+"""Bytes; or why there are none to tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One step in `devloop layers`: what feeds it and what it costs; `expensive` None is not known."""
+    """One step in `devloop layers`: what feeds it and what it costs; `expensive` None is not known.
+
+    `size` are the bytes that it adds to the image, where that was asked for: "elsewhere" says that the target
+    only copies from the step's stage.
+    """
 
     stage: str
     line: int
@@ -41,6 +50,7 @@ class LayerRow:
     feeds: str
     cost: str
     expensive: bool | None
+    size: Size | None = None
 
 
 def plan_lines(plan: Plan, width: int, *, ascii_only: bool, color: bool = False) -> list[str]:
@@ -293,29 +303,51 @@ def _warned_cost(warned: Warned) -> str:
 
 
 def layers_lines(rows: Sequence[LayerRow], width: int, *, ascii_only: bool, color: bool = False) -> list[str]:
-    """Draw the table of `devloop layers`; the instruction and what feeds it share what the rest leaves."""
+    """Draw the table of `devloop layers`; the instruction and what feeds it share what the rest leaves.
+
+    Sizes stand in a column of their own where they were asked for.
+    """
     marks = symbols(ascii_only=ascii_only)
     width = max(width, NARROWEST)
-    heads = ("stage", "line", "step", "fed by", "cost", "")
+    has_sizes = any(row.size is not None for row in rows)
+    heads = ("stage", "line", "step", "fed by", *(("size",) if has_sizes else ()), "cost", "")
     cells = [
         (
             shorten(escape_controls(row.stage), 14, ellipsis=marks.ellipsis),
             str(row.line),
             instruction_text(row.instruction, row.text),
             escape_controls(row.feeds),
+            *((_size_words(row.size),) if has_sizes else ()),
             escape_controls(row.cost),
             {True: "expensive", False: "", None: "not known"}[row.expensive],
         )
         for row in rows
     ]
     widths = [max(text_width(row[column]) for row in (heads, *cells)) for column in range(len(heads))]
-    free = max(width - sum(widths[n] for n in (0, 1, 4, 5)) - 2 * (len(heads) - 1), 16)
+    free = max(width - sum(widths[:2] + widths[4:]) - 2 * (len(heads) - 1), 16)
     widths[2], widths[3] = _share(free, widths[2], widths[3])
-    lines: list[Line] = [_row(heads, widths, ("dim",) * 6, marks)]
+    sizes: tuple[Style, ...] = ("",) if has_sizes else ()
+    dim: Style = "dim"
+    lines: list[Line] = [_row(heads, widths, [dim] * len(heads), marks)]
     for row, values in zip(rows, cells, strict=True):
         flag: Style = "warn" if row.expensive else "dim"
-        lines.append(_row(values, widths, ("dim", "dim", "", "accent", flag, flag), marks))
+        styles: tuple[Style, ...] = ("dim", "dim", "", "accent", *sizes, flag, flag)
+        lines.append(_row(values, widths, styles, marks))
     return [paint(line, color=color) for line in lines]
+
+
+def _size_words(size: Size | None) -> str:
+    if size is None or size == "unknown":
+        return "?"
+    return "not in it" if size == "elsewhere" else bytes_text(size)
+
+
+def weights_lines(total: int, unknown: int, image: str, width: int) -> list[str]:
+    """Say below the table how large the whole image is, and what of it no step accounts for."""
+    text = f"{escape_controls(image)}: {bytes_text(total)} in all, as the engine unpacks it"
+    if unknown:
+        text += f"; {bytes_text(unknown)} belong to steps that have changed since it was built (?)"
+    return ["", *wrap(text, max(width, NARROWEST))]
 
 
 def _share(free: int, first: int, second: int) -> tuple[int, int]:
@@ -329,7 +361,7 @@ def _row(values: Sequence[str], widths: Sequence[int], styles: Iterable[Style], 
     spans: list[Span] = []
     for column, (value, width, style) in enumerate(zip(values, widths, styles, strict=True)):
         text = shorten(value, width, ellipsis=marks.ellipsis)
-        spans.append((pad(text, width, right=column in {1, 4}), style))
+        spans.append((pad(text, width, right=column == 1 or 4 <= column < len(values) - 1), style))
         spans.append(("  ", ""))
     return tuple(spans[:-1])
 

@@ -272,6 +272,18 @@ def seconds_text(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def bytes_text(number: int) -> str:
+    """Write bytes for reading, in powers of a thousand: `512 B`, `1.2 kB`, `35 MB`, `1.4 GB`."""
+    if number < 1000:
+        return f"{number} B"
+    size = float(number)
+    for unit in ("kB", "MB"):
+        size /= 1000
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if size >= 9.95 else f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} GB"
+
+
 def count(number: int, noun: str) -> str:
     """`1 step`, `2 steps`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -16,6 +16,7 @@ from devloop.state.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -257,3 +258,35 @@ def test_a_forgotten_project_has_no_syncs(history: History) -> None:
     history.record_sync("p", SyncRecord(1.0, "sync", 0.1, 8.0))
     history.forget("p")
     assert history.syncs("p") == ()
+
+
+def test_restarts_and_syncs_of_all_projects_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_RESTARTS", 4)
+    monkeypatch.setattr(module, "KEPT_SYNCS", 3)
+    with Database.in_memory() as database:
+        history = History(database)
+        for number in range(9):
+            history.record_restart(f"p{number}", "process", 0.1, 0.1, 0.1, measured_at=number)
+            history.record_sync(f"p{number}", SyncRecord(number, "sync", 0.1, None))
+        assert database.read("SELECT project FROM restarts ORDER BY id") == [
+            ("p5",),
+            ("p6",),
+            ("p7",),
+            ("p8",),
+        ]
+        assert database.read("SELECT project FROM syncs ORDER BY id") == [("p6",), ("p7",), ("p8",)]
+
+
+def test_a_long_life_leaves_a_file_of_bounded_size_that_still_knows_the_rare_install(tmp_path: Path) -> None:
+    with Database(tmp_path / "state.db") as database:
+        history = History(database)
+        history.record_build(build(step("install", 60.0), at=0.0))
+        sizes = []
+        for number in range(1, 1_501):
+            cached = step("install", None, "cached")
+            history.record_build(build(cached, step(f"edit{number % 40}"), at=number, prediction="x" * 500))
+            if number in {700, 1_500}:
+                sizes.append(database.read("SELECT page_count FROM pragma_page_count")[0][0])
+        assert database.read("SELECT count(*) FROM builds") == [(module.KEPT_BUILDS_PER_PROJECT,)]
+        assert history.durations("p", ["install"]) == {"install": (60.0,)}
+        assert sizes[1] < sizes[0] * 1.5

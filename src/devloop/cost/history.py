@@ -34,6 +34,9 @@ KEPT_RESTARTS_PER_PROJECT = 200
 KEPT_SYNCS_PER_PROJECT = 1_000
 KEPT_DURATIONS = 50_000
 KEPT_BUILDS = 20_000
+KEPT_RESTARTS = 20_000
+KEPT_SYNCS = 50_000
+"""Of all projects together: folders come and go, and nobody says farewell."""
 
 _KEYS_PER_QUERY = 500  # SQLite allows 999 parameters in its older builds
 
@@ -210,11 +213,7 @@ class History:
                 " healthy_seconds) VALUES (?, ?, ?, ?, ?, ?)",
                 (project, kind, moment, stop_seconds, start_seconds, healthy_seconds),
             )
-            connection.execute(
-                "DELETE FROM restarts WHERE project = ? AND id NOT IN (SELECT id FROM restarts"
-                " WHERE project = ? ORDER BY measured_at DESC, id DESC LIMIT ?)",
-                (project, project, KEPT_RESTARTS_PER_PROJECT),
-            )
+            _keep_newest(connection, "restarts", project, KEPT_RESTARTS_PER_PROJECT, KEPT_RESTARTS)
 
         self._database.write(work)
 
@@ -237,11 +236,7 @@ class History:
                 " VALUES (?, ?, ?, ?, ?)",
                 (project, sync.at, sync.kind, sync.seconds, sync.rebuild_seconds),
             )
-            connection.execute(
-                "DELETE FROM syncs WHERE project = ? AND id NOT IN (SELECT id FROM syncs"
-                " WHERE project = ? ORDER BY measured_at DESC, id DESC LIMIT ?)",
-                (project, project, KEPT_SYNCS_PER_PROJECT),
-            )
+            _keep_newest(connection, "syncs", project, KEPT_SYNCS_PER_PROJECT, KEPT_SYNCS)
 
         self._database.write(work)
 
@@ -313,16 +308,28 @@ def _prune(connection: sqlite3.Connection, project: str, keys: set[str]) -> None
             " WHERE project = ? AND key = ? ORDER BY measured_at DESC, id DESC LIMIT ?)",
             (project, key, project, key, KEPT_DURATIONS_PER_KEY),
         )
-    for table, order, condition, parameters, kept in (
-        ("durations", "measured_at DESC, id DESC", "project = ?", (project,), KEPT_DURATIONS_PER_PROJECT),
-        ("builds", "started_at DESC, id DESC", "project = ?", (project,), KEPT_BUILDS_PER_PROJECT),
-        ("durations", "id DESC", "1", (), KEPT_DURATIONS),
-        ("builds", "id DESC", "1", (), KEPT_BUILDS),
+    _keep_newest(connection, "durations", project, KEPT_DURATIONS_PER_PROJECT, KEPT_DURATIONS)
+    _keep_newest(connection, "builds", project, KEPT_BUILDS_PER_PROJECT, KEPT_BUILDS, at="started_at")
+
+
+def _keep_newest(
+    connection: sqlite3.Connection,
+    table: str,
+    project: str,
+    kept_of_project: int,
+    kept: int,
+    *,
+    at: str = "measured_at",
+) -> None:
+    """Drop the oldest rows of a table over its bounds: those of one project, and those of all."""
+    for order, condition, parameters, most in (
+        (f"{at} DESC, id DESC", "project = ?", (project,), kept_of_project),
+        ("id DESC", "1", (), kept),
     ):
         connection.execute(
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition}"  # noqa: S608  constants
             f" ORDER BY {order} LIMIT -1 OFFSET ?)",
-            (*parameters, kept),
+            (*parameters, most),
         )
 
 

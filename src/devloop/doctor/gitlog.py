@@ -461,13 +461,14 @@ def replay_graph(
     workspace: Workspace, model: Model, git: Git | None = None, links: Mapping[str, str] | None = None
 ) -> ReplayGraph:
     """Make a model ready for a replay, with the prices that are known here."""
-    from devloop.project.planner import price_steps
+    from devloop.project.planner import price_steps, priors_of
 
     costs = price_steps(
         model.graph,
         workspace.memory.history,
         workspace.location.identity,
         warn_seconds=workspace.settings.warn_seconds,
+        table=priors_of(workspace.settings),
     )
     where = git or Git.of(workspace.location, workspace.environ)
     return ReplayGraph(

@@ -140,7 +140,8 @@ def _costs(story: Story, width: int) -> list[Line]:
         else:
             word = "saves" if saved > 0 else "costs"
             share = f", {abs(saved) / replay.seconds:.0%}" if replay.seconds else ""
-            lines += _fact(word, f"{about(abs(saved))}, {about(abs(weekly))} a week{share}", width)
+            week = f", {about(abs(weekly))} a week" if replay.weeks > 1 else ""
+            lines += _fact(word, f"{about(abs(saved))}{week}{share}", width)
     if quiet and story.new is None:
         lines += _fact("", f"{quiet:,} of {_commits(replay.commits)} run nothing", width)
     unpriced = [step for step in step_totals(replay) if step.price is None and step.runs]
@@ -181,7 +182,8 @@ def _chart(story: Story, day: Day, width: int, *, ascii_only: bool) -> list[Line
         most_here = max(values)
         at = values.index(most_here)
         start = day(replay.oldest_at + (replay.newest_at - replay.oldest_at) * at // spans)
-        note = f"  most {about(most_here)} from {start} on" if most_here else ""
+        since = f" from {start} on" if start != day(replay.newest_at) else ""
+        note = f"  most {about(most_here)}{since}" if most_here else ""
         line: Line = (("  ", ""), (pad(label, _LABEL), "dim"), (text, "accent"), (note, "dim"))
         lines.append(line if line_width(line) <= width else line[:-1])
     return lines
@@ -416,8 +418,7 @@ def _files(files: Sequence[FileTotal], width: int, marks: Symbols, new: Side | N
     lines: list[Line] = [(), table.head(width), *table.lines(width, marks)]
     rest = dear[_MANY_FILES:]
     if rest:
-        files_more = f"{len(rest):,} more file{'' if len(rest) == 1 else 's'}"
-        text = f"and {files_more}: {about(sum(one.seconds for one in rest))}"
+        text = f"and {len(rest):,} more file{'' if len(rest) == 1 else 's'}"
         lines.append(((f"  {text}", "dim"),))
     return lines
 

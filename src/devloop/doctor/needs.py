@@ -216,7 +216,7 @@ def _free(command: Command, where: Where, kind: str, *, is_cheap: bool) -> Answe
     if command.program == "mkdir":
         return Needs()
     if _touches(command, where):
-        return _lists(command, where) or Source(label)
+        return _lists(command, where) or _wrapper(command, where) or Source(label)
     if kind in _STANDALONE and not is_cheap:
         if kind == "rustup":
             return Needs(where.present("rust-toolchain", "rust-toolchain.toml"))
@@ -269,6 +269,19 @@ def _lists(command: Command, where: Where) -> Needs | None:
     if command.program in {"cat", "xargs"} and len(plain) == 1 and where.placed.has(where.at(plain[0])):
         return Needs((where.at(plain[0]),))
     return None
+
+
+def _wrapper(command: Command, where: Where) -> Answer | None:
+    """`chmod +x gradlew` changes nothing where the file is executable already, and has to be asked otherwise."""
+    plain = [word.removeprefix("./") for word in command.arguments[1:]]
+    if command.program != "chmod" or not plain or not set(plain) <= {"mvnw", "gradlew"}:
+        return None
+    paths = tuple(where.at(word) for word in plain)
+    if any(where.placed.files.get(path) not in where.placed.executable for path in paths):
+        return Stop(
+            f"{plain[0]} is not executable in the context, and a copy of the source makes it so again"
+        )
+    return Needs(paths)
 
 
 def _touches(command: Command, where: Where) -> bool:

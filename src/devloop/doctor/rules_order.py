@@ -203,7 +203,11 @@ def _work(item: _Item, run: ins.Run, placed: Placed) -> _Work:
     step = priced.step
     text = priced.cost.command
     commands = _commands(run, step, text)
-    if commands is None or (priced.classification is not None and priced.classification.is_second_phase):
+    if (
+        commands is None
+        or _sources_something(text, step, placed)
+        or (priced.classification is not None and priced.classification.is_second_phase)
+    ):
         return _Work(source="it")
     if any(mount.type == "bind" and not mount.get("from") for mount in run.mounts):
         return _Work(source="a bind mount")
@@ -253,12 +257,22 @@ def _commands(run: ins.Run, step: Step, text: str) -> tuple[Command, ...] | None
     bare = re.sub(r"<<-?\s*['\"]?\w+['\"]?", "", text)
     if re.search(r"(?<![<])<(?![<(=])", bare) or len(re.findall(r"(?:^|[;&|\s])(?:cd|pushd)\s", text)) > 1:
         return None
-    for sourced in re.findall(r"(?:^|[;&|\n({])\s*(?:\.|source)\s+(\S+)", text):
+    for sourced in _sourced(text):
         if not sourced.startswith(("/", "$", "~")) and "activate" not in sourced:
             return None
     if re.search(r">\s*(?![/&$\s\"'])", re.sub(r"\d?>&\d|=>|->", "", text)):
         return None
     return commands_of(text)
+
+
+def _sourced(text: str) -> list[str]:
+    return re.findall(r"(?:^|[;&|\n({])\s*(?:\.|source)\s+(\S+)", text)
+
+
+def _sources_something(text: str, step: Step, placed: Placed) -> bool:
+    """Tell whether a shell reads its settings from a folder of the project, or from one of that name."""
+    folders = [posixpath.dirname(posixpath.dirname(one)) or one for one in _sourced(text)]
+    return any(placed.below(posixpath.normpath(posixpath.join(step.workdir, one))) for one in folders)
 
 
 def _folder(step: Step, command: Command) -> str:
@@ -307,7 +321,7 @@ def _takes_root(item: _Item) -> bool:
 
 
 def _takes_folder(item: _Item) -> bool:
-    """Tell whether one of the sources of a copy is a folder: then its files lie deeper than they are named."""
+    """Tell whether one of the sources of a copy is a folder: its files have other names than that."""
     names = {posixpath.basename(context) for context in item.taken.values()}
     sources = [posixpath.basename(one.rstrip("/")) for one in _raw_sources(item)]
     return any(source not in names and "*" not in source for source in sources)
@@ -381,6 +395,8 @@ class _Stage:
             # What a narrow copy brings may well be what the install reads.
             takes_all = any(_takes_root(copy) for copy in copies if copy.at < item.at)
             return takes_all and not self._has_its_downloads(item)
+        if work.source:
+            return any(one.is_install and one.family for one in work.needs)
         return work.installs or work.split is not None
 
     def _has_its_downloads(self, item: _Item) -> bool:
@@ -565,8 +581,8 @@ class _Stage:
             case ins.Workdir():
                 if not _destination_of(copy).startswith("/"):
                     return f"WORKDIR on line {line} changes where the copy goes"
-            case ins.Env() | ins.Arg():
-                if "$" in copy.instruction.text:
+            case ins.Env(pairs=named) | ins.Arg(items=named):
+                if any(_uses(copy.instruction.text, name) for name, _ in named):
                     return f"the copy may use a variable of line {line}"
             case ins.Copy() | ins.Add():
                 other = item.placed
@@ -728,18 +744,21 @@ class _Stage:
         text = run.command
         if any(mark in raw for mark in (b"#", b"'", b'"')):
             raise _UnsureError(refusal)
-        if re.search(r"[;|(){}`$]|&(?!&)(?<!&&)|\b(cd|export|set|if|for|source|\.)\s", text):
+        entered = re.match(r"cd\s+([\w./-]+)\s*&&\s*", text)
+        rest = text[entered.end() :] if entered else text
+        if re.search(r"[;|(){}`$]|(?<!&)&(?!&)|\b(cd|export|set|if|for|source|\.)\s", rest):
             raise _UnsureError(refusal)
-        marks = list(re.finditer(rb"&&", raw))
-        if len(marks) + 1 < work.parts + 1 or len(text.split("&&")) != len(marks) + 1:
+        marks = list(re.finditer(rb"&&", raw))[1 if entered else 0 :]
+        if not work.parts or len(marks) < work.parts or len(rest.split("&&")) != len(marks) + 1:
             raise _UnsureError(refusal)
-        if len(commands_of(text)) != len(marks) + 1 or not work.parts:
+        if len(commands_of(rest)) != len(marks) + 1:
             raise _UnsureError(refusal)
         mark = marks[work.parts - 1]
         escape = re.escape(self.subject.dockerfile.escape.encode())
         head = re.sub(rb"(\s|" + escape + rb"\r?\n)+$", b"", raw[: mark.start()]) + self.end
         tail = re.sub(rb"^(\s|" + escape + rb"\r?\n)+", b"", raw[mark.end() :])
-        return head, self._run_keyword(raw) + tail
+        folder = f"cd {entered[1]} && ".encode() if entered else b""
+        return head, self._run_keyword(raw) + folder + tail
 
     def _manifest_copies(
         self, copy: _Item, wanted: list[str], folders: list[str], *, at: _Item
@@ -895,6 +914,10 @@ _OWN_WORK: Final = frozenset(
     | {"bundle-install", "composer-install", "mix-deps", "mix-compile", "dotnet-restore", "dotnet-build"}
     | {"assets-precompile", "swift-build", "swift-resolve"}
 )
+
+
+def _uses(text: str, name: str) -> bool:
+    return re.search(rf"\$\{{?{re.escape(name)}(?!\w)", text) is not None
 
 
 def _spaced(words: str) -> re.Pattern[bytes]:

@@ -61,6 +61,14 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Edits that make an expensive step run again: one that is worth a warning.",
+        (
+            ("on_expensive", "build at once, wait until it is quiet, or ask: then a key starts the build"),
+            ("wait_share", "how long it must be quiet, as a share of what the build takes"),
+            ("wait_most_seconds", "the longest that it is waited after the first of such edits"),
+        ),
+    ),
+    (
         "The screen.",
         (
             ("output", "auto, live, plain or json"),

@@ -81,6 +81,7 @@ def test_what_was_built_counts_and_not_what_was_saved_while_it_was(folder: Path)
         (folder / "requirements.txt").write_text("httpx==0.29\n")
 
     world.builder.on_build = [edit]
+    world.let_go()
     world.finish("build")
     world.builder.on_build = []
     world.save(("requirements.txt", "httpx==0.29\n"))

@@ -40,6 +40,7 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "plan": "the plan, in the form of one target of `devloop.plan/1`",
         "saved": "the paths that were saved, as the user knows them",
         "first": "true for the build that a session begins with",
+        "behind": "changed paths that the plan leaves out, of which an expensive build waits or runs",
     },
     "BuildStarted": {"steps": "how many steps the target has"},
     "StepStarted": {
@@ -80,6 +81,18 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "decision": "what becomes of the work in flight",
         "reason": "why",
     },
+    "Held": {
+        "paths": "what makes the build necessary",
+        "steps": "the lines of the expensive steps that would run",
+        "seconds": "what the build would take; null where that is not known",
+        "wait_seconds": "how long it must be quiet before the build starts; null: a key starts it",
+        "is_postponed": "true where a key has put it off",
+    },
+    "HoldEnded": {
+        "how": "`over`: it was quiet for long enough; `asked`: by a key; `skipped`: the container stays as it"
+        " is; `gone`: the build is not needed now, or the session is paused",
+        "paths": "what made the build necessary",
+    },
     "Deployed": {
         "action": "what was done",
         "container": "the container's name",
@@ -90,6 +103,7 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "stop_seconds": "how long the old container took to stop",
         "healthy_seconds": "how long the new one took to be healthy",
         "serves": "false where the container runs and does not answer yet",
+        "behind": "paths whose newest text the container lacks, of which an expensive build waits or runs",
     },
     "DeployFailed": {
         "message": "what went wrong",

@@ -24,6 +24,8 @@ from devloop.loop.events import (
     EngineMissing,
     Event,
     Explained,
+    Held,
+    HoldEnded,
     Paused,
     Planned,
     PredictionMissed,
@@ -118,6 +120,15 @@ def main_plan() -> Plan:
         1.2,
         "rebuild",
         "the container gets a new image",
+    )
+
+
+def part_plan() -> Plan:
+    return replace(
+        main_plan(),
+        action="sync+restart",
+        seconds=0.4,
+        reason="nothing below line 5 reads it; the process restarts",
     )
 
 
@@ -322,6 +333,41 @@ def session() -> Iterator[tuple[float, Event]]:
         ),
     )
     yield 0.6, Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 15.9, 18.4)
+
+    yield 1.0, Planned(list_plan(), ("src/web_api/requirements.txt",))
+    yield 0.0, Held(("src/web_api/requirements.txt",), (4,), 15.0, 1.5)
+    yield 0.5, Planned(part_plan(), ("src/web_api/main.py",), behind=("src/web_api/requirements.txt",))
+    yield (
+        0.4,
+        Deployed(
+            "sync+restart",
+            "web_api",
+            ("http://127.0.0.1:8000",),
+            "process",
+            0.3,
+            0.4,
+            behind=("src/web_api/requirements.txt",),
+        ),
+    )
+    yield 0.2, Asked("later")
+    yield 0.0, Held(("src/web_api/requirements.txt",), (4,), 15.0, 60.0, is_postponed=True)
+    yield 2.0, Asked("skip")
+    yield 0.0, HoldEnded("skipped", ("src/web_api/requirements.txt",))
+    yield 0.4, Asked("skip", "nothing waits")
+    yield 1.0, Planned(list_plan(), ("src/web_api/requirements.txt",))
+    yield 0.0, Held(("src/web_api/requirements.txt",), (4,), 15.0, None)
+    yield 1.0, Asked("build")
+    yield 0.0, HoldEnded("asked", ("src/web_api/requirements.txt",))
+    yield 0.1, BuildStarted(5)
+    yield 0.1, StepStarted("4/5", 4, PIP.text)
+    yield 0.5, Queued(("src/web_api/main.py",), "build-serves", "the new files are put on its image")
+    yield 0.1, StepFinished("4/5", 4, PIP.text, "run", 15.0)
+    yield 0.0, BuildFinished("ok", 15.2, 3, 2)
+    yield 0.6, Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 1.6, 18.0)
+    yield 1.0, Planned(list_plan(), ("src/web_api/requirements.txt",))
+    yield 0.0, Held(("src/web_api/requirements.txt",), (4,), 15.0, 1.5)
+    yield 0.3, Planned(nothing_plan(), ("src/web_api/requirements.txt",))
+    yield 0.0, HoldEnded("gone", ("src/web_api/requirements.txt",))
 
     yield 1.0, Explained(list_plan(), is_built=True)
     yield 1.0, Asked("restart")

@@ -316,10 +316,25 @@ class World:
         self.pump()
 
     def settle(self) -> World:
-        """Do all work until none is left."""
-        while self.work:
-            self.finish()
+        """Do all work until none is left, also that which waits for its time."""
+        self.pump()
+        while self.work or self.waits:
+            if self.work:
+                self.finish()
+            else:
+                self.let_go()
         return self
+
+    @property
+    def waits(self) -> bool:
+        """Whether expensive work waits for its time."""
+        return self.session._holding.until is not None
+
+    def let_go(self) -> None:
+        """Let the time of what waits come."""
+        self.session._holding.until = 0.0
+        self.session._turn()
+        self.pump()
 
     def save(self, *saves: tuple[str, str | None], rescan: bool = False, seconds_ago: float = 0.0) -> None:
         """Write files (None removes one) and report them as one batch, as the watcher does."""

@@ -314,24 +314,27 @@ class Containers:
         timeout_seconds: float = 30.0,
         settle_seconds: float = 0.3,
         cancel: Cancel | None = None,
+        prepare: Callable[[str], None] | None = None,
         on_started: Callable[[str], None] | None = None,
     ) -> Replacement:
         """Put a new container in the place of `old`, and take it back if the new one dies at once.
 
         The new one is made while the old one serves, under a name of its own, and gets the name at the end.
-        One that runs without serving stays: `health` says so, and the next save may help it. `on_started`
-        hears the id as soon as it runs (for its logs).
+        One that runs without serving stays: `health` says so, and the next save may help it. `prepare` may
+        change a container that was made and has not started; what it raises leaves the old one alone.
+        `on_started` hears the id as soon as it runs (for its logs).
         """
         start = time.monotonic()
         before = self.inspect(old) if old is not None else None
         temporary = f"{spec.name}-{secrets.token_hex(3)}"
         new = self.create(spec, name=temporary, kept=before.bindings if before else ())
+        self._prepare(new, prepare)
         created = time.monotonic()
         stopped = self.stop(before.id, spec.stop_grace_seconds) if before is not None else None
         down = time.monotonic()
         error: str | None = None
         try:
-            new = self._start_somewhere(new, spec, temporary)
+            new = self._start_somewhere(new, spec, temporary, prepare)
         except EngineUnavailable:
             raise
         except DevloopError as refused:
@@ -376,7 +379,19 @@ class Containers:
         """Follow the logs of a container in a thread, through restarts, until closed."""
         return LogStream(self.engine, ident, on_line, since=since)
 
-    def _start_somewhere(self, ident: str, spec: RunSpec, name: str) -> str:
+    def _prepare(self, ident: str, prepare: Callable[[str], None] | None) -> None:
+        if prepare is None:
+            return
+        try:
+            prepare(ident)
+        except BaseException:
+            with suppress(DevloopError):
+                self.remove(ident)
+            raise
+
+    def _start_somewhere(
+        self, ident: str, spec: RunSpec, name: str, prepare: Callable[[str], None] | None = None
+    ) -> str:
         """Start a container; where a port of our choice is taken, make it again with one of the engine's.
 
         Returns the id of the one that runs. What cannot be started is removed.
@@ -389,6 +404,7 @@ class Containers:
                     raise
                 self.remove(ident)
                 ident = self.create(spec, name=name, guess=False)
+                self._prepare(ident, prepare)
                 self.start(ident)
         except EngineRefused as error:
             self.remove(ident)

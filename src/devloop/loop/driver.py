@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import assert_never
+from typing import Literal, assert_never
 
 from devloop import __version__
-from devloop.cache.baseline import Baseline, base_images
+from devloop.cache.baseline import Baseline, base_images, vertex_digests
 from devloop.cost.history import BuildRecord, SyncRecord
 from devloop.dockerfile.stages import ImageConfig, Platform
 from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
@@ -28,7 +28,16 @@ from devloop.loop import state as machine
 from devloop.loop.assumption import Assumption
 from devloop.loop.builds import build_request, match_outcome
 from devloop.loop.flight import Flight
-from devloop.loop.keeper import Keeper, Synced, container_urls, crash_words, run_version
+from devloop.loop.holding import Holding
+from devloop.loop.keeper import (
+    Keeper,
+    NotPatchedError,
+    Patch,
+    Synced,
+    container_urls,
+    crash_words,
+    run_version,
+)
 from devloop.loop.lessons import Teacher
 from devloop.loop.lock import SessionLock
 from devloop.loop.messages import (
@@ -52,8 +61,9 @@ from devloop.loop.messages import (
 from devloop.loop.proving import Prover
 from devloop.loop.tellings import Tellings
 from devloop.loop.watching import Watching, config_files
+from devloop.plan.decide import quiet_seconds
 from devloop.plan.model import Action, PathChange
-from devloop.plan.sync import SyncPlan
+from devloop.plan.sync import Surroundings, SyncPlan
 from devloop.project.discover import Location, shown
 from devloop.project.memory import Memory
 from devloop.project.reading import Model, ReadingProblem, Tree, changes_between
@@ -66,6 +76,8 @@ _ENGINE_RETRY_SECONDS = 2.0
 _CONTAINER_CHECK_SECONDS = 0.5
 _IDLE_SECONDS = 0.25
 """How long the session sleeps at most before it looks around."""
+_MOST_DOUBTS = 2
+"""So many times in a row an image is built again because files were written while the builder read them."""
 
 
 class Session:
@@ -94,7 +106,9 @@ class Session:
         self._parts = parts or Parts()
         self._queue: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._watching = Watching(self._parts.feed, numbers, self._queue.put)
-        self._state = machine.LoopState(runs_container=workspace.settings.run, once=once)
+        self._state = machine.LoopState(
+            runs_container=workspace.settings.run, once=once, policy=workspace.settings.on_expensive
+        )
         self._buildx = self._parts.builder(workspace.environ)
         self._teacher = Teacher(workspace)
         self._tellings = Tellings()
@@ -111,7 +125,17 @@ class Session:
         self._built_tree: Tree | None = None
         self._baseline: Baseline | None = None
         self._assumed: Assumption | None = None
+        self._part: Reached | None = None
         self._flight: Flight | None = None
+        self._fresh: Flight | None = None
+        self._doubts = 0
+        self._holding = Holding()
+        self._hold_paths: tuple[str, ...] = ()
+        self._hold_ends: Literal["over", "asked", "skipped", "gone"] = "gone"
+        self._edited_at = started
+        self._work: machine.Work = machine.NO_WORK
+        self._work_at: float | None = None
+        self.has_keys = False
         self._background: Flight | None = None
         self._saved_at: float | None = None
         self._counted_from: float | None = None
@@ -126,6 +150,7 @@ class Session:
         self._hurry = Haste(self._leaving)
         self._finished: machine.Stop | None = None
         self._said_memory = False
+        self._said_no_keys = False
         self._next_engine_look = 0.0
         self._next_container_look = 0.0
 
@@ -212,8 +237,12 @@ class Session:
         self._show_memory_problem()
 
     def _turn(self) -> None:
+        now = time.monotonic()
+        if self._holding.is_over(now):
+            self._end_hold("over", machine.HoldOver())
+            return
         try:
-            message = self._queue.get(timeout=_IDLE_SECONDS)
+            message = self._queue.get(timeout=self._holding.left(now, _IDLE_SECONDS))
         except queue.Empty:
             self._look_around()
             return
@@ -315,7 +344,7 @@ class Session:
                 self._next_engine_look = now + _ENGINE_RETRY_SECONDS
                 self._reconnect()
             return
-        if self._state.phase != "idle":
+        if self._state.is_changing:
             return
         if now >= self._next_container_look:
             self._next_container_look = now + _CONTAINER_CHECK_SECONDS
@@ -394,7 +423,10 @@ class Session:
         if message.context not in self._watching.feeds:
             # It was reported before a change of the Dockerfile or the settings made its context needless.
             return
-        self._batch_at = batch.first_event
+        self._batch_at, self._edited_at = batch.first_event, batch.last_event
+        for flight in (self._flight, self._background):
+            if flight is not None:
+                flight.doubt(message.context, batch)
         self._quiet_since = time.monotonic()
         saved = tuple(
             sorted(self._watching.shown(message.context, path, self.location.folder) for path in batch.paths)
@@ -439,7 +471,7 @@ class Session:
             return False
         self.workspace.settings = settings
         self.workspace.location = location
-        self._state = replace(self._state, runs_container=settings.run)
+        self._state = replace(self._state, runs_container=settings.run, policy=settings.on_expensive)
         return True
 
     def _read_project(self, saved: tuple[str, ...]) -> None:
@@ -476,7 +508,7 @@ class Session:
 
     def _broken(self, problem: ReadingProblem) -> None:
         self._model = None
-        self._reached = None
+        self._reached = self._part = None
         self._show(events.Problem(problem.kind, problem.message, problem.rendered, problem.hint))
         self._advance(machine.TreeBroken())
 
@@ -533,22 +565,108 @@ class Session:
             )
         )
         version = machine.Version(answered.fingerprint, run)
-        if self._state.phase == "idle" or version != self._state.wanted:
+        if self._state.is_idle or version != self._state.wanted:
             # A save that changes nothing must not make the wait for an earlier one look shorter.
             self._saved_at = self._batch_at
-        self._reached = Reached(model, tree, answered, version, spec, sync, reloader)
+        reached = self._reached = Reached(model, tree, answered, version, spec, sync, reloader)
+        work = self._work_of(reached)
+        try:
+            self._part = self._part_of(reached) if work else None
+            is_bridged = self._is_bridged(reached)
+        except EngineUnavailable as error:
+            self._lost_engine(error)
+            return
+        part = self._part
+        is_known = bool(work) and work <= self._work
+        if not is_known and (work or is_save):
+            self._work_at = self._batch_at if work else None
+        self._work = work
         if is_save:
             self._explained = events.Explained(answered.plan, is_built=False)
-            self._show(events.Planned(self._tellings.marked(answered.plan), saved, first=first))
+            if is_known and part is not None:
+                self._show(events.Planned(part.answered.plan, saved, behind=part.behind))
+            else:
+                self._show(events.Planned(self._tellings.marked(answered.plan), saved, first=first))
         flight = self._flight
+        synced = version if answered.plan.action in {"sync", "sync+restart"} else None
+        if synced is None and part is not None:
+            synced = part.version
         self._advance(
             machine.TreeRead(
                 version,
+                sync=synced,
+                work=work,
+                is_bridged=is_bridged,
                 is_needed=flight is not None and flight.serves(model, tree),
-                can_sync=answered.plan.action in {"sync", "sync+restart"},
                 is_save=is_save,
             )
         )
+
+    def _work_of(self, reached: Reached) -> machine.Work:
+        """Return what is expensive about building a reading, each step by all that it is made from."""
+        expensive = reached.answered.plan.expensive
+        if not expensive or self._keeper is None:
+            return machine.NO_WORK
+        graph = reached.model.graph
+        digests = vertex_digests(graph, reached.tree)
+        vertices = (graph.steps[number].vertex for number in expensive)
+        return frozenset(digests[vertex] for vertex in vertices if vertex is not None)
+
+    def _part_of(self, reached: Reached) -> Reached | None:
+        """Return as much of a reading as can be synced into what serves, as a reading of its own."""
+        before, serving = self._serving, self._state.serving
+        if before is None or serving is None or not self._state.runs_container:
+            return None
+        part = self._prover.part(before, self._keeper, reached.model, reached.tree)
+        if part is None:
+            return None
+        answered = self.workspace.plan(
+            Given(
+                model=before.model,
+                tree=part.tree,
+                records=self.workspace.records(before.model.graph),
+                baseline=self._baseline,
+                changes=changes_between(before.tree, part.tree),
+                deployed=serving.image,
+                sync=part.plan,
+                reloader=part.reloader,
+            )
+        )
+        version = machine.Version(answered.fingerprint, serving.run)
+        if version == serving:
+            return None
+        return Reached(
+            before.model,
+            part.tree,
+            answered,
+            version,
+            reached.spec,
+            part.plan,
+            part.reloader,
+            self._left_out(reached, part.behind),
+        )
+
+    def _left_out(self, reached: Reached, paths: Sequence[str]) -> tuple[str, ...]:
+        """Name what a part leaves out, as the user knows it."""
+        before = self._serving
+        if before is not None and before.model.graph != reached.model.graph:
+            return (self.location.shown_dockerfile, *paths)
+        return tuple(paths)
+
+    def _is_bridged(self, reached: Reached) -> bool:
+        """Tell whether files lead from the image that is built, or waits to be deployed, to a reading."""
+        flight = self._flight or self._fresh
+        if flight is None or not self._state.runs_container or flight.version.image == reached.version.image:
+            return False
+        if self._flight is None and self._state.built != flight.version.image:
+            return False
+        base, keeper = self._built.get(flight.version.image), self._keeper
+        if base is None or keeper is None:
+            return False
+        around = keeper.surroundings()
+        # What devloop brought into this container is not in the next one.
+        guess = replace(around, is_ours=lambda _place: False, refusal=None)
+        return self._prover.bridge(base, reached.model, reached.tree, lambda: guess) is not None
 
     def _changes(self, tree: Tree) -> Mapping[str, Sequence[PathChange]]:
         """Return what differs from what serves, else from the last build, here or as recorded."""
@@ -574,8 +692,8 @@ class Session:
                 case machine.CancelBackground():
                     if self._background is not None:
                         self._background.cancel.set()
-                case machine.StartDeploy(version=version):
-                    self._start_deploy(version)
+                case machine.StartDeploy(version=version, image=image):
+                    self._start_deploy(version, image)
                 case machine.StartRestart(version=version):
                     self._start_restart(version)
                 case machine.StartSync(version=version):
@@ -584,6 +702,10 @@ class Session:
                     self._hurry.set()
                 case machine.Replan():
                     self._replan()
+                case machine.Hold():
+                    self._hold()
+                case machine.EndHold():
+                    self._forget_hold()
                 case machine.ReportQueued(decision=decision):
                     self._show(events.Queued(self._newest_paths(), decision, _QUEUED_REASONS[decision]))
                 case machine.Stop():
@@ -616,6 +738,74 @@ class Session:
             return ()
         return tuple(change.path for found in changes_between(before, tree).values() for change in found)
 
+    # Expensive work that waits
+
+    def _hold(self) -> None:
+        """Let the expensive work of the wanted version wait, and say so."""
+        reached, settings = self._reached, self.settings
+        if reached is None:
+            raise RuntimeError("something waits that was not read")
+        seconds: float | None = quiet_seconds(
+            reached.answered.plan, share=settings.wait_share, most=settings.wait_most_seconds
+        )
+        if settings.on_expensive == "ask":
+            if self.has_keys:
+                seconds = None
+            elif not self._said_no_keys:
+                self._said_no_keys = True
+                self._note(
+                    "nobody can be asked here, so an expensive build waits until it is quiet",
+                    "on_expensive = wait says the same",
+                    kind="config",
+                )
+        self._holding.begin(self._edited_at, seconds, settings.wait_most_seconds)
+        self._hold_paths = self._waiting_paths(reached)
+        self._show_hold(reached)
+
+    def _waiting_paths(self, reached: Reached) -> tuple[str, ...]:
+        if self._part is not None:
+            return self._part.behind
+        changes = tuple(change.path for change in reached.answered.plan.changes)
+        return changes or self._left_out(reached, ())
+
+    def _show_hold(self, reached: Reached, *, is_postponed: bool = False) -> None:
+        plan, until = reached.answered.plan, self._holding.until
+        self._show(
+            events.Held(
+                self._hold_paths,
+                tuple(plan.steps[number].line for number in plan.expensive),
+                plan.seconds,
+                None if until is None else round(max(until - time.monotonic(), 0.0), 2),
+                is_postponed,
+            )
+        )
+
+    def _end_hold(self, how: Literal["over", "asked", "skipped"], message: machine.Message) -> None:
+        self._hold_ends = how
+        self._advance(message)
+        self._hold_ends = "gone"
+
+    def _forget_hold(self) -> None:
+        self._holding.end()
+        self._show(events.HoldEnded(self._hold_ends, self._hold_paths))
+
+    def _hold_key(self, what: Literal["build", "skip", "later"]) -> None:
+        state = self._state
+        is_skipped = bool(state.work) and state.work <= state.skipped
+        refused = "" if state.held or (what == "build" and is_skipped) else "nothing waits"
+        if not refused and what == "later" and self._holding.until is None:
+            refused = "it waits for a key as it is"
+        self._show(events.Asked(what, refused))
+        if refused:
+            return
+        if what == "later" and self._reached is not None:
+            self._holding.put_off(time.monotonic())
+            self._show_hold(self._reached, is_postponed=True)
+        elif what == "skip":
+            self._end_hold("skipped", machine.SkipAsked())
+        else:
+            self._end_hold("asked", machine.BuildAsked())
+
     def _wanted(self, version: machine.Version) -> Reached:
         if self._reached is None or self._reached.version != version:
             raise RuntimeError("something was decided for a tree that was not read")
@@ -625,6 +815,7 @@ class Session:
 
     def _start_build(self, version: machine.Version) -> None:
         reached = self._wanted(version)
+        self._fresh = None
         flight = Flight(version, reached.model, reached.tree, reached.answered, time.time())
         self._flight = flight
         self._show(events.BuildStarted(len(reached.model.graph.steps)))
@@ -639,7 +830,7 @@ class Session:
 
     def _send_build(self, flight: Flight, reached: Reached) -> None:
         request = build_request(self.location, self.settings)
-        self._built.setdefault(flight.version.image, reached)
+        self._built[flight.version.image] = reached
 
         def work() -> None:
             try:
@@ -677,14 +868,15 @@ class Session:
         seen = match_outcome(flight.model.graph, outcome)
         if flight is self._background:
             self._background = None
-            if outcome.status == "ok":
+            is_good = outcome.status == "ok" and not flight.doubts
+            if is_good:
                 self._remember_image(flight, outcome)
                 self._show(
                     events.BackgroundBuilt(
                         outcome.seconds, sum(one.status == "run" for one in seen.steps.values())
                     )
                 )
-            self._advance(machine.BackgroundEnded(flight.version.image, ok=outcome.status == "ok"))
+            self._advance(machine.BackgroundEnded(flight.version.image, ok=is_good))
             self._learn(flight, outcome)
             return
         if flight is not self._flight:
@@ -692,19 +884,43 @@ class Session:
         self._flight = None
         self._show(flight.finished(outcome, seen))
         if outcome.error_kind == "engine":
-            self._advance(machine.BuildEnded("failed"))
             self._lost_engine(DevloopError(outcome.error or "the engine went away", hint=outcome.hint))
+            self._advance(machine.BuildEnded("failed"))
             return
-        if outcome.status == "ok":
+        status = self._trusted(flight, outcome)
+        if status == "ok":
+            self._fresh = flight
             self._remember_image(flight, outcome)
         explained = events.Explained(flight.account(seen), is_built=True)
-        if self._reached is not None and self._reached.version == flight.version:
+        is_current = self._reached is not None and self._reached.version == flight.version
+        if is_current:
             self._explained = explained
-        self._advance(machine.BuildEnded(outcome.status))
-        self._learn(flight, outcome)
+        else:
+            # What the tree wants now is planned by what this build has left in the cache.
+            self._learn(flight, outcome)
+        self._advance(machine.BuildEnded(status))
+        if is_current:
+            self._learn(flight, outcome)
         if self._explained is explained:
             # What came between the prediction and the build is known only now.
             self._explained = events.Explained(flight.account(seen), is_built=True)
+
+    def _trusted(
+        self, flight: Flight, outcome: BuildOutcome
+    ) -> Literal["ok", "failed", "canceled", "doubtful"]:
+        """Doubt a good image whose files were written while the builder read them, a few times in a row."""
+        if outcome.status != "ok" or not flight.doubts:
+            self._doubts = 0
+            return outcome.status
+        self._doubts += 1
+        paths = sorted({path for found in flight.doubts.values() for path in found})
+        words = f"{', '.join(paths[:3])} was written while the builder read it"
+        if self._doubts > _MOST_DOUBTS:
+            self._doubts = 0
+            self._note(f"{words}, again and again: the image is taken as it is", kind="watch")
+            return "ok"
+        self._note(f"{words}: it is built again, since nobody knows which bytes it took", kind="watch")
+        return "doubtful"
 
     def _remember_image(self, flight: Flight, outcome: BuildOutcome) -> None:
         """Keep what a good build is made of, and of the others only what may be needed to go back."""
@@ -728,41 +944,63 @@ class Session:
 
     # Deploying and syncing
 
-    def _start_deploy(self, version: machine.Version) -> None:
+    def _start_deploy(self, version: machine.Version, image: str) -> None:
         reached, keeper = self._wanted(version), self._keeper
         if keeper is None:
             raise RuntimeError("a deploy was decided without an engine")
         self._syncing = reached
-        self._counted_from = self._saved_at
-        spec = self._with_image(version, reached.spec)
+        self._counted_from = self._saved_at if self._work_at is None else self._work_at
+        spec = self._with_image(image, reached.spec)
         self._hurry = Haste(self._leaving)
         hurry = self._hurry
+        base = self._built.get(image) if image != version.image else None
+        patch = self._patch(base, reached) if base is not None else None
+        commands = self._prover.commands(base, reached.tree) if patch is not None else ()
 
         def work() -> None:
             try:
-                replacement = keeper.replace(version, spec, hurry)
+                replacement = keeper.replace(version, spec, hurry, patch)
+            except NotPatchedError as error:
+                self._queue.put(DeployDone(version, None, error, is_unbridged=True))
             except DevloopError as error:
                 self._queue.put(DeployDone(version, None, error))
             else:
                 self._queue.put(DeployDone(version, replacement, None))
+                if replacement.ok:
+                    self._run_commands(keeper, commands)
 
         self._spawn("devloop-deploy", work)
 
-    def _with_image(self, version: machine.Version, spec: RunSpec) -> RunSpec:
+    def _patch(self, base: Reached, reached: Reached) -> Patch:
+        """Return the files that make an older image what the tree wants."""
+        roots = {name: context.root for name, context in reached.model.contexts.items()}
+
+        def prove(around: Surroundings) -> SyncPlan | None:
+            return self._prover.bridge(base, reached.model, reached.tree, lambda: around)
+
+        return Patch(prove, roots)
+
+    def _with_image(self, image: str, spec: RunSpec) -> RunSpec:
         """Name the very image of a version: the tag may have moved on, or belong to a folder of that name."""
-        return replace(spec, image=self._images.get(version.image, spec.image))
+        return replace(spec, image=self._images.get(image, spec.image))
 
     def _on_replaced(self, message: DeployDone) -> None:
         before, keeper = self._state.serving, self._keeper
         reached, self._syncing = self._syncing, None
+        if message.is_unbridged and keeper is not None:
+            self._fresh = None
+            reason = message.error.message if message.error is not None else ""
+            self._note(f"the newest files could not be put on the new image, which is built again: {reason}")
+            self._advance(machine.DeployEnded(ok=False, serving=before, is_unbridged=True))
+            return
         if message.replacement is None or keeper is None:
             error = message.error or DevloopError("the container could not be replaced")
             self._show(events.DeployFailed(error.message, None, (), rolled_back=False))
             if error.hint:
                 self._note(error.hint)
             if isinstance(error, EngineUnavailable) or keeper is None:
-                self._advance(machine.DeployEnded(ok=False, serving=before))
                 self._lost_engine(error)
+                self._advance(machine.DeployEnded(ok=False, serving=before))
                 return
             # Its image may be what is missing: the next try makes it again, from the cache where it can.
             self._state = replace(self._state, built=None)
@@ -779,6 +1017,7 @@ class Session:
             self._advance(machine.DeployEnded(ok=False, serving=before if done.rolled_back else None))
             return
         self._serving = reached
+        self._fresh, self._work_at = None, None
         if done.health.how == "canceled":
             # Nobody waits for a container that is to be replaced at once, or that is left.
             self._advance(machine.DeployEnded(ok=True, serving=message.version))
@@ -815,6 +1054,7 @@ class Session:
         stop_seconds: float | None = None,
         healthy_seconds: float | None = None,
         serves: bool = True,
+        behind: tuple[str, ...] = (),
     ) -> None:
         keeper = self._keeper
         container = keeper.container if keeper is not None else None
@@ -831,18 +1071,21 @@ class Session:
                 stop_seconds=stop_seconds,
                 healthy_seconds=healthy_seconds,
                 serves=serves,
+                behind=behind,
             )
         )
 
     def _start_sync(self, version: machine.Version) -> None:
-        reached, keeper = self._wanted(version), self._keeper
+        keeper = self._keeper
+        part = self._part
+        reached = part if part is not None and part.version == version else self._wanted(version)
         plan = reached.sync
         if keeper is None or not isinstance(plan, SyncPlan):
             raise RuntimeError("a sync was decided that was not proven")
         self._syncing = reached
         self._counted_from = self._saved_at
         roots = {name: context.root for name, context in reached.model.contexts.items()}
-        fallback = self._fallback()
+        fallback = self._fallback(version)
         commands = self._prover.commands(self._serving, reached.tree)
         self._hurry = Haste(self._leaving)
         hurry = self._hurry
@@ -884,17 +1127,14 @@ class Session:
                 text = f"{' '.join(command)} ended with exit code {code}: {last[0]}"
                 self._queue.put(Noticed(text, is_error=True))
 
-    def _fallback(self) -> tuple[machine.Version, RunSpec] | None:
+    def _fallback(self, wanted: machine.Version) -> tuple[machine.Version, RunSpec] | None:
         """Return the last good image, to go back to when a synced version dies at once."""
         image = self._state.built
         reached = self._built.get(image) if image is not None else None
-        if image is None or reached is None or reached.answered.fingerprint == self._reached_image():
+        if image is None or reached is None or image == wanted.image:
             return None
         version = machine.Version(image, reached.version.run)
-        return version, self._with_image(version, reached.spec)
-
-    def _reached_image(self) -> str | None:
-        return self._reached.version.image if self._reached is not None else None
+        return version, self._with_image(image, reached.spec)
 
     def _on_synced(self, message: SyncDone) -> None:
         reached, self._syncing = self._syncing, None
@@ -902,9 +1142,10 @@ class Session:
         if message.error is not None:
             self._serving = None
             self._show(events.DeployFailed(message.error.message, None, (), rolled_back=False))
-            self._advance(machine.SyncEnded(ok=False, serving=None))
             if isinstance(message.error, EngineUnavailable):
+                # Before anything else is decided: nothing can be started now.
                 self._lost_engine(message.error)
+            self._advance(machine.SyncEnded(ok=False, serving=None))
             return
         health = synced.health
         if health is not None and health.how == "canceled":
@@ -920,6 +1161,7 @@ class Session:
                 seconds=synced.seconds,
                 healthy_seconds=health.seconds if health is not None else None,
                 serves=health is None or health.ok,
+                behind=reached.behind if reached is not None else (),
             )
             if health is not None and not health.ok:
                 self._note(f"the container runs and does not serve: {health.note or health.how}")
@@ -956,6 +1198,12 @@ class Session:
                 self._restart_asked()
             case "p":
                 self._pause(is_paused=not self._state.paused)
+            case "b":
+                self._hold_key("build")
+            case "x":
+                self._hold_key("skip")
+            case "z":
+                self._hold_key("later")
             case "w":
                 self._show(
                     self._explained or events.Problem("watch", "nothing was planned yet", severity="note")
@@ -988,8 +1236,11 @@ class Session:
             self._replan()
 
     def _restart_asked(self) -> None:
+        state = self._state
         refused = self._in_flight()
-        if not refused and not self._state.runs_container:
+        if state.has_engine and not state.is_changing and state.serving is not None:
+            refused = ""  # a build in flight minds no restart of what serves
+        if not refused and not state.runs_container:
             refused = "no container is run here"
         if not refused and self._state.serving is None:
             if self._state.wanted is None:
@@ -1005,11 +1256,11 @@ class Session:
         """Say what stands in the way of a request; empty where nothing does."""
         if not self._state.has_engine:
             return "no engine answers"
-        return {
-            "building": "a build is in flight already",
-            "deploying": "the container is being started",
-            "syncing": "files are being synced",
-        }.get(self._state.phase, "")
+        if self._state.deploying is not None:
+            return "the container is being started"
+        if self._state.syncing is not None:
+            return "files are being synced"
+        return "a build is in flight already" if self._state.building is not None else ""
 
     def _pause(self, *, is_paused: bool) -> None:
         self._show(events.Paused(is_paused))
@@ -1059,9 +1310,9 @@ class Session:
         code = health.exit_code if health is not None else None
         tail = health.log_tail if health is not None else ()
         self._show(events.DeployFailed(words, code, tail, rolled_back=False))
-        self._advance(machine.DeployEnded(ok=False, serving=None))
         if isinstance(error, EngineUnavailable):
             self._lost_engine(error)
+        self._advance(machine.DeployEnded(ok=False, serving=None))
 
     def _record_sync(self, reached: Reached | None, synced: Synced) -> None:
         if reached is None:
@@ -1102,6 +1353,7 @@ class Session:
 _QUEUED_REASONS: Mapping[str, str] = {
     "build-canceled": "the build in flight is canceled: its result would be stale",
     "build-continues": "the running step serves the new tree too: it goes on, and its image is not deployed",
+    "build-serves": "the image stays good: the new files are put on it before it is started",
     "waits": "it is looked at as soon as the container is up to date",
 }
 

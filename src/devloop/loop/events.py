@@ -57,12 +57,14 @@ class TakenOver:
 class Planned:
     """A batch became a plan. `saved` are the paths as the user knows them.
 
-    `first` marks the initial build.
+    `first` marks the initial build. `behind` are changed paths that the plan leaves out: what they make run
+    is expensive, and waits or runs while the rest is synced.
     """
 
     plan: Plan
     saved: tuple[str, ...]
     first: bool = False
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,35 @@ class Queued:
     """Paths saved while something was in flight; `decision` says what becomes of the build."""
 
     saved: tuple[str, ...]
-    decision: Literal["build-canceled", "build-continues", "waits"]
+    decision: Literal["build-canceled", "build-continues", "build-serves", "waits"]
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An expensive build waits: `paths` are what makes it necessary, `steps` the lines of what would run.
+
+    It starts when what these steps read has been quiet for `wait_seconds`; None: when a key says so.
+    `seconds` is its price. `is_postponed` tells that the user put it off.
+    """
+
+    paths: tuple[str, ...]
+    steps: tuple[int, ...]
+    seconds: float | None
+    wait_seconds: float | None
+    is_postponed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HoldEnded:
+    """The build that waited does not wait any more, and why.
+
+    "over": it was quiet for long enough; "asked": a key starts it; "skipped": the container stays as it is
+    until one of `paths` is saved again; "gone": the tree does not need it now, or the session is paused.
+    """
+
+    how: Literal["over", "asked", "skipped", "gone"]
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +168,8 @@ class Deployed:
     """The container runs the newest version.
 
     `since_save` counts from the first event of the batch, or from the key that asked for it. `serves` is
-    false where the container runs and does not answer (yet).
+    false where the container runs and does not answer (yet). `behind` are the paths whose newest text the
+    container does not have yet, because an expensive build of them waits or runs.
     """
 
     action: Action
@@ -151,6 +181,7 @@ class Deployed:
     stop_seconds: float | None = None
     healthy_seconds: float | None = None
     serves: bool = True
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +240,7 @@ class Problem:
 class Asked:
     """The user asked for something by a key; `refused` says why nothing comes of it, and is empty else."""
 
-    what: Literal["rebuild", "restart", "logs", "help"]
+    what: Literal["rebuild", "restart", "logs", "help", "build", "skip", "later"]
     refused: str = ""
 
 
@@ -248,6 +279,8 @@ Event = (
     | BuildFinished
     | PredictionMissed
     | Queued
+    | Held
+    | HoldEnded
     | Deployed
     | DeployFailed
     | ContainerLog

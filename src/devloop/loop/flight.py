@@ -4,19 +4,23 @@ BuildKit's events name vertices by what it displays; the user is told instructio
 """
 
 import threading
+import time
 from dataclasses import dataclass, field, replace
 
 from devloop.cache.baseline import vertex_digests
-from devloop.dockerfile.stages import Step
+from devloop.context.selection import reads
+from devloop.dockerfile.stages import Step, Taken
 from devloop.engine import base as engine
 from devloop.engine.base import BuildOutcome
 from devloop.engine.progress import step_name
 from devloop.loop import events
 from devloop.loop.builds import Seen
 from devloop.loop.state import Version
+from devloop.paths import ContextPath
 from devloop.plan.model import Cause, Plan, PlannedStep
 from devloop.project.planner import Answered
-from devloop.project.reading import Model, Tree
+from devloop.project.reading import Model, Tree, selection_of
+from devloop.watch.debounce import Batch
 
 
 @dataclass(slots=True)
@@ -34,19 +38,51 @@ class Flight:
     labels: dict[str, str] = field(default_factory=dict)
     surprises: dict[int, Cause] = field(default_factory=dict)
     """Why steps ran against the prediction, by number: known when the build was learnt from."""
+    done: set[int] = field(default_factory=set)
+    """The vertices that the builder is through with."""
+    doubts: dict[str, set[str]] = field(default_factory=dict)
+    """What was written while the builder may have read it, by context: nobody knows which bytes it took."""
+    began: float = field(default_factory=time.monotonic)
+    _loading: set[str] = field(default_factory=set)
+    _read_until: float | None = None
 
     def serves(self, model: Model, tree: Tree) -> bool:
-        """Tell whether a step that runs now gives what another reading of the tree needs as well."""
-        running = [vertex for vertex in self.running.values() if vertex is not None]
-        if not running:
+        """Tell whether a step that runs now gives what another reading of the tree needs as well.
+
+        An expensive step that is still to come counts too: it would only be run by another build.
+        """
+        steps = self.model.graph.steps
+        to_come = (steps[number].vertex for number in self.answered.plan.expensive)
+        counting = {*self.running.values(), *to_come} - self.done - {None}
+        if not counting:
             return False
         own = vertex_digests(self.model.graph, self.tree)
         wanted = set(vertex_digests(model.graph, tree))
-        return any(own[vertex] in wanted for vertex in running)
+        return any(own[vertex] in wanted for vertex in counting if vertex is not None)
+
+    def doubt(self, context: str, batch: Batch) -> None:
+        """Note that paths were written during the build; it matters where the builder may have read them."""
+        read_until = None if self._loading else self._read_until
+        if batch.last_event >= self.began and (read_until is None or batch.first_event <= read_until):
+            self.doubts.setdefault(context, set()).update(batch.paths)
+
+    def doubts_taking(self, context: str, taken: Taken) -> bool:
+        """Tell whether what one taking reads was written meanwhile."""
+        found = self.doubts.get(context, ())
+        if any(not path or path.startswith("/") for path in found):
+            return True
+        return any(reads(selection_of(taken), ContextPath(path)) for path in found)
 
     def tell(self, event: engine.BuildEvent) -> events.Event | None:
         """Follow an event of the builder, and return what the user is told of it."""
         match event:
+            case engine.StepStarted(digest=digest, name=name, kind="internal") if _loads(name):
+                self._loading.add(digest)
+                return None
+            case engine.StepDone(digest=digest, name=name, kind="internal") if _loads(name):
+                self._loading.discard(digest)
+                self._read_until = time.monotonic()
+                return None
             case engine.StepStarted(digest=digest, name=name, kind="step"):
                 step = self._step_named(name)
                 label, text = step_label(name)
@@ -57,7 +93,10 @@ class Flight:
                 self.running.pop(digest, None)
                 label, text = step_label(name)
                 seconds = None if event.cached else event.seconds
-                line = _line(self._step_named(name))
+                step = self._step_named(name)
+                if step is not None and step.vertex is not None:
+                    self.done.add(step.vertex)
+                line = _line(step)
                 if event.error:
                     return events.StepFinished(label, line, text, "failed", seconds)
                 return events.StepFinished(label, line, text, "cached" if event.cached else "run", seconds)
@@ -133,6 +172,11 @@ class Flight:
                     )
                 )
         return replace(self.answered.plan, steps=tuple(steps))
+
+
+def _loads(name: str) -> bool:
+    """Tell whether a vertex fetches a local context."""
+    return name.startswith(("[internal] load build context", "[context "))
 
 
 def _line(step: Step | None) -> int | None:

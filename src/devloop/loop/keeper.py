@@ -60,6 +60,21 @@ class Synced:
     restart_seconds: float | None = None
 
 
+class NotPatchedError(DevloopError):
+    """Files could not be put on the image of a new container; the image of the tree has to be built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The files that make a version of another image.
+
+    `prove` is asked with what is known of the very container, and returns None where they would not.
+    """
+
+    prove: Callable[[Surroundings], SyncPlan | None]
+    roots: Mapping[str, Path]
+
+
 @dataclass(slots=True)
 class Keeper:
     """Knows the container that serves the project, and does to it what the session decides."""
@@ -185,8 +200,20 @@ class Keeper:
 
     # Replacing it
 
-    def replace(self, version: Version, spec: RunSpec, cancel: Cancel) -> Replacement:
-        """Put a container of this version in the place of the one that serves."""
+    def replace(
+        self, version: Version, spec: RunSpec, cancel: Cancel, patch: Patch | None = None
+    ) -> Replacement:
+        """Put a container of this version in the place of the one that serves.
+
+        Where a patch makes the version of another image, its files are put into the new container before it
+        starts. Raises NotPatchedError where that cannot be done; then what serves goes on.
+        """
+        added: list[str] = []
+
+        def prepare(ident: str) -> None:
+            if patch is not None:
+                added[:] = self._put_on(ident, patch)
+
         old = self.container.id if self.container is not None else None
         stopped_command = supervisor.unwrap(self.container.command) if self.container is not None else ()
         labels = ((LABEL_IMAGE_VERSION, version.image), (LABEL_RUN_VERSION, version.run))
@@ -197,6 +224,7 @@ class Keeper:
             rollback=self.settings.rollback,
             timeout_seconds=self.settings.health_seconds,
             cancel=cancel,
+            prepare=prepare if patch is not None else None,
             on_started=self.follow,
         )
         is_new = done.container is not None and done.container.id != old
@@ -204,7 +232,8 @@ class Keeper:
             self._adopt(done.container)
             if done.container is not None:
                 self.holds = version
-                self.memory.save_container(done.container.id, version.image, version.run, ())
+                self._added = set(added)
+                self._save_holding(done.container.id)
         else:
             self.container = done.container
         self.follow(done.container.id if done.container is not None else None)
@@ -212,6 +241,30 @@ class Keeper:
             self._tell_of_slow_stop(done.stopped.seconds, stopped_command)
         self.memory.record_restart("replace", done.stop_seconds, done.start_seconds, done.health.seconds)
         return done
+
+    def _put_on(self, ident: str, patch: Patch) -> list[str]:
+        """Put the files of a patch into a container that has not started; return the places that are new."""
+        files = self.containers.files(ident)
+        try:
+            made = self.containers.inspect(ident)
+            if made is None:
+                raise NotPatchedError("the new container is gone")
+            around = Surroundings(
+                mounts=tuple(one.target for one in made.mounts),
+                is_read_only=made.is_read_only,
+                kind_at=lambda place: found.kind if (found := files.stat(place)) is not None else None,
+            )
+            plan = patch.prove(around)
+            if plan is None:
+                raise NotPatchedError("it is not proven what the files mean to the new image")
+            places = [one.path for one in plan.writes]
+            there = files.stat_all(places)
+            outcome = files.apply(sync_batch(plan, patch.roots))
+            if not outcome.ok:
+                raise NotPatchedError(outcome.error or "the files could not be written")
+            return [place for place in places if there.get(place) is None]
+        finally:
+            files.close()
 
     def _tell_of_slow_stop(self, seconds: float, command: Sequence[str]) -> None:
         """Say once why the container had to be killed, and what mends it."""

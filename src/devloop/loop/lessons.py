@@ -47,6 +47,10 @@ class Teacher:
             seen = match_outcome(model.graph, outcome)
         # What was saved while the builder read the context may or may not be in the image.
         after = workspace.tree(model)
+
+        def changed_meanwhile(context: str, taken: Taken) -> bool:
+            return flight.doubts_taking(context, taken) or _moved(flight.tree, after, context, taken)
+
         records = workspace.records(model.graph)
         lessons = learn(
             model.graph,
@@ -55,11 +59,11 @@ class Teacher:
             seen.vertices,
             lambda: secrets.token_hex(8),
             forced=workspace.settings.no_cache,
-            changed_meanwhile=lambda context, taken: _moved(flight.tree, after, context, taken),
+            changed_meanwhile=changed_meanwhile,
         )
         lost = self._lost(model, seen, lessons)
         said = self._misses(flight, model, seen, lost)
-        if outcome.status == "ok" or outcome.context_seconds is not None:
+        if not flight.doubts and (outcome.status == "ok" or outcome.context_seconds is not None):
             workspace.sent(model, flight.tree)
         memory = workspace.memory
         memory.save_records(builder, records)
@@ -70,7 +74,7 @@ class Teacher:
             if found is not None:
                 memory.save_image(builder, reference, platform, found)
         baseline = None
-        if outcome.status == "ok":
+        if outcome.status == "ok" and not flight.doubts:
             baseline = describe(model.graph, flight.tree)
             memory.save_baseline(baseline, flight.tree.snapshots)
             workspace.keep_manifests(model, flight.tree)
@@ -86,7 +90,7 @@ class Teacher:
                     for reference, key in base_images(model.graph)
                     if _is_known(before.get(reference)) and before[reference] != key
                 ),
-                changed_meanwhile=lambda context, taken: _moved(flight.tree, after, context, taken),
+                changed_meanwhile=changed_meanwhile,
                 is_background=flight.is_background,
             )
         )

@@ -60,6 +60,7 @@ class DeployDone:
     version: machine.Version
     replacement: Replacement | None
     error: DevloopError | None
+    is_unbridged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +170,5 @@ class Reached:
     spec: RunSpec
     sync: SyncPlan | Blocked | None
     reloader: str | None
+    behind: tuple[str, ...] = ()
+    """The changed paths that this reading leaves as they were, because they cannot be synced."""

@@ -119,6 +119,7 @@ def decide(situation: Situation) -> Plan:
         warnings=() if action != "rebuild" else _warnings(situation, steps),
         config_changed=config_changed,
         ignored=situation.unread,
+        expensive=() if action != "rebuild" else _expensive(situation, steps),
     )
 
 
@@ -311,20 +312,31 @@ _WARNED_RULES = {"content", "instruction", "argument", "environment", "base", "s
 def _warnings(situation: Situation, steps: tuple[PlannedStep, ...]) -> tuple[Warned, ...]:
     """Warn of each expensive step that an edit makes run again. A first build is nobody's edit."""
     found = []
+    for number in _expensive(situation, steps):
+        step, planned, cost = situation.graph.steps[number], steps[number], situation.costs[number]
+        root = _root(situation, step) or step
+        warned = _warning(steps[root.number], planned, cost, steps)
+        if not situation.is_silenced(warned.code, step, root):
+            found.append(warned)
+    return tuple(found)
+
+
+def _expensive(situation: Situation, steps: tuple[PlannedStep, ...]) -> tuple[int, ...]:
+    """Return the expensive steps that an edit makes run again, by number."""
+    if situation.baseline is None:
+        return ()
+    found = []
     for step, planned in zip(situation.graph.steps, steps, strict=True):
         cost = situation.costs.get(step.number)
         if cost is None or not cost.expensive or planned.status == "cached" or planned.cause is None:
             continue
         if planned.seconds is not None and planned.seconds < situation.warn_seconds:
             continue
-        if situation.baseline is None or planned.cause.rule not in _WARNED_RULES:
+        if planned.cause.rule not in _WARNED_RULES:
             continue
         if planned.status == "unknown" and _is_kept_by_checkpoint(situation, step, planned, cost):
             continue
-        root = _root(situation, step) or step
-        warned = _warning(steps[root.number], planned, cost, steps)
-        if not situation.is_silenced(warned.code, step, root):
-            found.append(warned)
+        found.append(step.number)
     return tuple(found)
 
 
@@ -528,6 +540,20 @@ def _root(situation: Situation, step: Step) -> Step | None:
     if vertex is None:
         return None
     return by_vertex.get(vertex) or situation.graph.steps[situation.graph.vertices[vertex].step]
+
+
+def quiet_seconds(plan: Plan, *, share: float, most: float) -> float:
+    """Return how long what expensive steps read must be quiet before a plan is carried out.
+
+    The time is a share of the price, so that a second edit finds no build that has got far; a price that
+    nobody knows counts as one that makes the wait the longest.
+    """
+    if not plan.expensive:
+        return 0.0
+    if plan.seconds is not None:
+        return round(min(most, share * plan.seconds), 3)
+    known = [plan.steps[number].seconds for number in plan.expensive]
+    return most if None in known else round(min(most, share * sum(one or 0.0 for one in known)), 3)
 
 
 def describe_seconds(seconds: float | None, seconds_from: SecondsFrom | None) -> str:

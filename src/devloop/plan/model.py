@@ -95,7 +95,8 @@ class Plan:
 
     `seconds` is the expected time of the whole action; None where nothing is known. `config_changed`
     says that the image's configuration differs although every step is cached. `ignored` holds a sentence for
-    each path that was named and reaches no build.
+    each path that was named and reaches no build. `expensive` are the places in `steps` of those that an edit
+    makes run again at a price that is worth a warning.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Plan:
     warnings: tuple[Warned, ...] = ()
     config_changed: bool = False
     ignored: tuple[str, ...] = ()
+    expensive: tuple[int, ...] = ()
 
     @property
     def runs(self) -> tuple[PlannedStep, ...]:

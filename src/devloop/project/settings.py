@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from devloop.plan.model import NeverRule, PriorRule, SyncRule
 
 Output = Literal["auto", "live", "plain", "json"]
+OnExpensive = Literal["build", "wait", "ask"]
 
 
 BOTS: Final = (
@@ -46,11 +47,12 @@ class Settings:
     """What a user can set. Paths are relative to the project's folder.
 
     The build: `file`, `context`, `target`, `build_arg`, `build_context`, `platform`, `network` (of RUN
-    steps), `add_host`, `secret`, `ssh`, `no_cache`, `pull`. The container: `run`, `name`, `publish`, `env`,
-    `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
-    `health_seconds`, `rollback`, `remove`. Bringing it up to date: `live_sync`, `sync`, `never`, `restart`,
-    `supervisor`, `background_build`, `background_seconds`. The screen: `output`, `warn_seconds`, `prior`,
-    `silence`. Watching: `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`, `doctor`.
+    steps), `add_host`, `secret`, `ssh`, `no_cache`, `pull`. The container: `run`, `name`, `publish`,
+    `env`, `env_file`, `volume`, `run_network`, `command`, `user`, `init`, `run_option`, `stop_seconds`,
+    `health_seconds`, `rollback`, `remove`. Bringing it up to date: `live_sync`, `sync`, `never`,
+    `restart`, `supervisor`, `background_build`, `background_seconds`. Expensive edits: `on_expensive`,
+    `wait_share`, `wait_most_seconds`. The screen: `output`, `warn_seconds`, `prior`, `silence`. Watching:
+    `poll`, `quiet_seconds`, `maximum_wait_seconds`. Looking back: `replay`, `doctor`.
     """
 
     # The build
@@ -90,6 +92,10 @@ class Settings:
     supervisor: bool = True
     background_build: bool = True
     background_seconds: float = 5.0
+    # Expensive edits
+    on_expensive: OnExpensive = "wait"
+    wait_share: float = 0.1
+    wait_most_seconds: float = 10.0
     # The screen
     output: Output = "auto"
     warn_seconds: float = 5.0

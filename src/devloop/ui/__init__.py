@@ -51,27 +51,27 @@ def make_display(
 
 
 @contextlib.contextmanager
-def reading_keys(display: Display, stream: TextIO | None, press: Callable[[str], None]) -> Iterator[None]:
+def reading_keys(display: Display, stream: TextIO | None, press: Callable[[str], None]) -> Iterator[bool]:
     """Tell `press` of each key of the terminal `stream`, where the view is live and shows what they are.
 
-    However the block ends, the terminal is left as it was found.
+    The value says whether any are read. However the block ends, the terminal is left as it was found.
     """
     from devloop.ui.jsonlines import JsonLinesDisplay
     from devloop.ui.plain import PlainDisplay
 
     if isinstance(display, JsonLinesDisplay | PlainDisplay):
-        yield
+        yield False
         return
     from devloop.ui.keys import Keyboard, can_read_keys
     from devloop.ui.live import LiveDisplay
 
     if stream is None or not isinstance(display, LiveDisplay) or not can_read_keys(stream):
-        yield
+        yield False
         return
     keyboard = Keyboard(stream.fileno(), press, display)
     keyboard.open()
     try:
-        yield
+        yield True
     finally:
         keyboard.close()
 

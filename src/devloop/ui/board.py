@@ -23,9 +23,10 @@ from devloop.ui.text import (
     pad,
     seconds_text,
     shorten,
+    some_of,
     text_width,
 )
-from devloop.ui.view import KEYS, RunningStep, View
+from devloop.ui.view import HOLD_KEYS, KEYS, RunningStep, View
 
 _BAR: Final = 12
 _SHORT_BAR: Final = 5
@@ -47,7 +48,9 @@ def board(view: View, now: float, width: int, height: int, *, marks: Symbols, ha
     room = height - 1 - len(keys)
     if room < 1:
         return [title]
-    middle = _last(view, width, marks) if view.phase is None else _flight(view, now, width, room, marks)
+    waits = _waits(view, now, width, marks)
+    last = _last(view, width, marks) if view.phase is None else _flight(view, now, width, room, marks)
+    middle = [*waits, *last]
     return [crop(line, width) for line in (title, *middle[:room], *keys)]
 
 
@@ -99,6 +102,8 @@ def _container(view: View) -> Span:
     if view.container == "none" and not view.runs_container:
         return ("no image yet", "")
     is_bad = view.is_behind
+    if view.behind and view.container == "serving" and not is_bad:
+        return (f"serving, behind by {some_of(view.behind, limit=1)}", "warn")
     words: dict[str, Span] = {
         "none": ("nothing is running", "warn" if is_bad else ""),
         "built": ("the last good image stands", "warn") if is_bad else ("the image is built", "good"),
@@ -112,8 +117,9 @@ def _container(view: View) -> Span:
 def _headline(view: View, now: float, *, is_brief: bool) -> Line:
     elapsed = seconds_text(max(now - view.since, 0.0))
     about = ""
-    if view.plan is not None and view.plan.seconds is not None and view.phase != "deploying" and not is_brief:
-        about = f" of about {seconds_text(view.plan.seconds)}"
+    plan = view.part if view.part is not None and view.phase == "planned" else view.plan
+    if plan is not None and plan.seconds is not None and view.phase != "deploying" and not is_brief:
+        about = f" of about {seconds_text(plan.seconds)}"
     if view.phase != "building":
         return ((view.doing, ""), (f" {elapsed}", "bold"), (about, "dim"))
     return ((f"building{_where(view)}", ""), (f" {elapsed}", "bold"), (about, "dim"))
@@ -125,7 +131,23 @@ def _where(view: View) -> str:
     return f" {len(view.running)} steps," if view.running else ""
 
 
-# The last lines of an idle session
+# What waits, and the last lines of an idle session
+
+
+def _waits(view: View, now: float, width: int, marks: Symbols) -> list[Line]:
+    held = view.held
+    if held is not None:
+        price = "" if held.seconds is None else f" of about {seconds_text(held.seconds)}"
+        if view.held_until is None:
+            when = "waits for b"
+        else:
+            when = f"starts in {seconds_text(max(view.held_until - now, 0.0))}"
+        text = f"{some_of(held.paths, limit=1) or 'an edit'}: a build{price} {when}"
+    elif view.skipped:
+        text = f"{some_of(view.skipped, limit=1)}: skipped until it is saved again"
+    else:
+        return []
+    return [((f"{marks.warning} ", "warn"), (shorten(text, width - 2, ellipsis=marks.ellipsis), "warn"))]
 
 
 def _last(view: View, width: int, marks: Symbols) -> list[Line]:
@@ -147,9 +169,11 @@ def _keys(view: View, width: int) -> Line:
         names["p"] = "go on"
     if view.hides_logs:
         names["l"] = "show logs"
+    extra = HOLD_KEYS if view.held is not None else HOLD_KEYS[:1] if view.skipped else ()
+    names = {**{key: name for key, name, _ in extra}, **names}
     shown = list(names)
     if sum(len(name) + 4 for name in names.values()) > width:
-        shown = [key for key in names if key in _SHORT]
+        shown = [key for key in names if key in _SHORT or key in {one[0] for one in extra}]
     spans: list[Span] = []
     for key in shown:
         spans += [("  " if spans else "", ""), (key, "bold"), (f" {names[key]}", "dim")]

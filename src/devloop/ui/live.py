@@ -207,7 +207,8 @@ class LiveDisplay:
     def _tick(self) -> None:
         while not self._closed.wait(self._refresh_seconds):
             with self._lock:
-                if self._view.phase is None and self._console.size == self._drawn_size:
+                is_still = self._view.phase is None and self._view.held_until is None
+                if is_still and self._console.size == self._drawn_size:
                     continue
                 try:
                     self._draw("")

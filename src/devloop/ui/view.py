@@ -20,6 +20,8 @@ from devloop.loop.events import (
     EngineMissing,
     Event,
     Explained,
+    Held,
+    HoldEnded,
     Paused,
     Planned,
     PredictionMissed,
@@ -78,11 +80,14 @@ class RunningStep:
 class View:
     """All that a display remembers between events.
 
-    `phase` is what is in flight: None is an idle session, and `doing` is it in words. `done` are the steps of
-    the build that are through. `last` is what was done last and how it went; `is_behind` tells that the
+    `phase` is what is in flight: None is an idle session, and `doing` is it in words. `done` are the steps
+    of the build that are through. `last` is what was done last and how it went; `is_behind` tells that the
     newest tree failed, so that at best an older one serves. `debt` are the paths that were synced and that
-    no image holds yet, `waiting` those saved during a pause. `logs` are the container's last lines, kept so
-    that they are not shown twice when it dies; `hidden` counts those that were not shown.
+    no image holds yet, `waiting` those saved during a pause. `part` is the plan of a sync that leaves paths
+    out, and `behind` are the paths whose newest text the container lacks. `held` is the build that waits,
+    until `held_until` on the display's clock or for a key, and `skipped` the paths that the user left
+    alone. `logs` are the container's last lines, kept so that they are not shown twice when it dies;
+    `hidden` counts those that were not shown.
     """
 
     project: str = ""
@@ -105,6 +110,11 @@ class View:
     debt: tuple[str, ...] = ()
     is_paused: bool = False
     waiting: tuple[str, ...] = ()
+    part: Plan | None = None
+    behind: tuple[str, ...] = ()
+    held: Held | None = None
+    held_until: float | None = None
+    skipped: tuple[str, ...] = ()
     logs: tuple[str, ...] = ()
     hides_logs: bool = False
     hidden: int = 0
@@ -128,7 +138,7 @@ def fold(view: View, event: Event, now: float) -> View:
                 runs_container=event.runs_container,
             )
         case EngineMissing():
-            return replace(_idle(view), has_engine=False, container="none", urls=())
+            return replace(_idle(view), has_engine=False, container="none", urls=(), behind=(), held=None)
         case TakenOver():
             return replace(view, has_engine=True, container="serving", urls=event.urls)
         case Planned():
@@ -137,6 +147,8 @@ def fold(view: View, event: Event, now: float) -> View:
             return replace(
                 _idle(view),
                 has_engine=True,
+                part=None,
+                skipped=(),
                 phase="building",
                 since=now if view.phase is None else view.since,
                 steps=event.steps,
@@ -150,10 +162,15 @@ def fold(view: View, event: Event, now: float) -> View:
             return replace(view, running=_without(view, event.label), done=(*view.done, event))
         case BuildFinished():
             return _after_build(view, event)
+        case Held():
+            until = None if event.wait_seconds is None else now + event.wait_seconds
+            return replace(_unless_building(view), held=event, held_until=until, skipped=())
+        case HoldEnded():
+            return _after_hold(view, event, now)
         case Deployed():
             return _after_deploy(view, event)
         case DeployFailed():
-            kept = _unless_building(view)
+            kept = replace(_unless_building(view), behind=())
             words = f"the new version ended at once{exit_words(event.exit_code)}"
             last: Span = (words if event.exit_code is not None else _first_line(event.message), "bad")
             if event.rolled_back:
@@ -182,7 +199,22 @@ def fold(view: View, event: Event, now: float) -> View:
             assert_never(event)
 
 
+def _after_hold(view: View, event: HoldEnded, now: float) -> View:
+    over = replace(view, held=None, held_until=None)
+    match event.how:
+        case "skipped":
+            return replace(over, skipped=event.paths)
+        case "over" | "asked" if view.phase is None:
+            return replace(over, phase="planned", doing="rebuild", since=now)
+        case _:
+            return over
+
+
 def _after_plan(view: View, event: Planned, now: float) -> View:
+    if event.behind:
+        if view.phase is not None or view.is_paused or event.plan.action == "none":
+            return replace(view, part=event.plan)
+        return replace(_idle(view), part=event.plan, phase="planned", doing=event.plan.action, since=now)
     is_work = view.has_engine and (event.first or event.plan.action != "none")
     if view.is_paused and is_work:
         waiting = tuple(dict.fromkeys((*view.waiting, *event.saved)))
@@ -193,6 +225,8 @@ def _after_plan(view: View, event: Planned, now: float) -> View:
     return replace(
         _idle(view),
         plan=event.plan,
+        part=None,
+        skipped=view.skipped if is_work else (),
         is_first=event.first,
         is_asked=view.is_asked and not event.saved,
         phase="planned" if is_work else None,
@@ -227,13 +261,17 @@ def _after_deploy(view: View, event: Deployed) -> View:
     if event.action == "restart":
         debt = view.debt
     elif event.action in {"sync", "sync+restart"} and view.plan is not None:
-        debt = tuple(dict.fromkeys((*view.debt, *(change.path for change in view.plan.changes))))
+        changes = (view.part if view.part is not None and event.behind else view.plan).changes
+        synced = (change.path for change in changes if change.path not in event.behind)
+        debt = tuple(dict.fromkeys((*view.debt, *synced)))
     took = _took(event, view)
     return replace(
         after,
         container="serving" if event.serves else "silent",
         urls=event.urls,
         debt=debt,
+        part=None,
+        behind=view.behind if event.action == "restart" else event.behind,
         last=(f"{event.action}, {took}", ""),
         is_asked=False,
         is_behind=view.is_behind and event.action == "restart",
@@ -338,6 +376,10 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
             return _missed(event, width, marks)
         case Queued():
             return [_queued(event, before)]
+        case Held():
+            return _held(event)
+        case HoldEnded():
+            return _hold_ended(event)
         case Deployed():
             return _deployed(event, before, marks)
         case DeployFailed():
@@ -362,7 +404,13 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
             assert_never(event)
 
 
-_REQUESTS: Final[dict[str, str]] = {"rebuild": "rebuild", "restart": "restart"}
+_REQUESTS: Final[dict[str, str]] = {
+    "rebuild": "rebuild",
+    "restart": "restart",
+    "build": "build of what waits",
+    "skip": "skipping",
+    "later": "putting off",
+}
 
 KEYS: Final = (
     ("r", "rebuild", "read the tree again, build it, and replace the container"),
@@ -374,6 +422,12 @@ KEYS: Final = (
     ("?", "help", "print this"),
 )
 """What the keys of the live view do: the key, its name, and what it is good for."""
+HOLD_KEYS: Final = (
+    ("b", "build", "start the expensive build that waits, or that was skipped, now"),
+    ("x", "skip", "leave the container as it is until what makes the build necessary is saved again"),
+    ("z", "later", "let the build wait for another minute"),
+)
+"""Keys for a build that waits."""
 
 _MANY_HIDDEN: Final = 10
 
@@ -391,7 +445,7 @@ def _asked(event: Asked, before: View, width: int, marks: Symbols) -> list[Line]
 
 def _help(width: int, marks: Symbols) -> list[Line]:
     lines: list[Line] = [(("keys", "bold"),)]
-    for key, name, meaning in KEYS:
+    for key, name, meaning in (*KEYS, *HOLD_KEYS):
         for index, part in enumerate(wrap(meaning, width - 14)):
             left: Line = (("            ", ""),) if index else ((f"  {key}  ", "accent"), (pad(name, 7), ""))
             lines.append((*left, ("  ", ""), (part, "dim")))
@@ -491,6 +545,9 @@ def _planned(event: Planned, width: int, marks: Symbols, *, has_board: bool = Fa
         # A sync runs no step; what a rebuild would have run is a number in the sentence above.
         runs = [] if plan.action in {"none", "sync", "sync+restart"} else plan.runs
         lines += ladder([_without_echo(step, plan) for step in runs], width, marks)
+    if event.behind:
+        without = f"  without {some_of(event.behind)}, of which an expensive build waits or runs"
+        lines.append(((without, "dim"),))
     for warned in plan.warnings:
         lines += warning_block(warned, width, marks)
     return lines
@@ -621,12 +678,42 @@ def _queued(event: Queued, before: View) -> Line:
     said = {
         "build-canceled": "the build is canceled and starts anew",
         "build-continues": "the build goes on",
+        "build-serves": "the build goes on",
         "waits": "waits",
     }[event.decision]
     if before.is_paused and event.decision == "build-canceled":
         said = "the build is canceled, and starts anew when p is pressed"
     reason = f" ({escape_controls(event.reason)})" if event.reason else ""
     return (("saved ", ""), (some_of(event.saved), "bold"), (f" meanwhile: {said}", ""), (reason, "dim"))
+
+
+def _held(event: Held) -> list[Line]:
+    steps = ", ".join(map(str, event.steps))
+    lines = f"line{'s' if len(event.steps) != 1 else ''} {steps}"
+    cost = "" if event.seconds is None else f", about {seconds_text(event.seconds)}"
+    what: Line = (("  ", ""), ("waits", "warn"), (": ", ""), (some_of(event.paths), "bold"))
+    work = f" makes {lines} run{cost}" if event.paths else f" {lines} would run{cost}"
+    if event.wait_seconds is None:
+        when = "a key starts the build: b now, x skips it"
+    elif event.is_postponed:
+        when = f"put off, the build starts in {seconds_text(event.wait_seconds)}"
+    else:
+        when = f"the build starts in {seconds_text(event.wait_seconds)}, unless that is saved again"
+    return [(*what, (work, "")), ((f"  {when}", "dim"),)]
+
+
+def _hold_ended(event: HoldEnded) -> list[Line]:
+    names = some_of(event.paths)
+    match event.how:
+        case "skipped":
+            said = f"skipped: the container goes on without {names} until that is saved again; b builds it"
+            return [((f"  {said}", ""),)]
+        case "gone":
+            return [((f"  {names or 'the build'} does not wait any more", "dim"),)]
+        case "over" | "asked":
+            return [(("  the build that waited starts", "dim"),)]
+        case _:
+            assert_never(event.how)
 
 
 _DONE: Final[dict[Action, str]] = {
@@ -678,6 +765,8 @@ def _deployed(event: Deployed, before: View, marks: Symbols) -> list[Line]:
     details = [_way(event)] if event.how else []
     if event.stop_seconds is not None:
         details.append(f"the old container stopped in {seconds_text(event.stop_seconds)}")
+    if event.behind:
+        details.append(f"behind by {some_of(event.behind)}, of which an expensive build waits or runs")
     return [*lines, ((f"  {'; '.join(details)}", "dim"),)] if details else lines
 
 

@@ -12,6 +12,7 @@ from devloop.engine.progress import (
     LOG_TAIL_LINES,
     Progress,
     step_name,
+    step_outcome,
     step_seconds,
     step_status,
     vertex_kind,
@@ -123,6 +124,24 @@ def test_a_step_that_ran_stays_run_when_a_consumer_marks_it_cached_later() -> No
     progress.feed(vertex("a", "[2/3] RUN x", inputs=("b",), started=at(3), completed=at(3), cached=True))
     (only,) = progress.vertices
     assert (step_status(only), step_seconds(only)) == ("run", 1.0)
+
+
+def test_a_join_that_was_found_and_then_put_together_is_a_hit() -> None:
+    progress = Progress()
+    name = "[2/3] LINK COPY --link a /b/"
+    progress.feed(vertex("sha256:j", name, inputs=("sha256:c",), started=at(1), completed=at(1), cached=True))
+    progress.feed(vertex("sha256:j", name, inputs=("sha256:c",), started=at(2), completed=at(2.5)))
+    (joined,) = progress.vertices
+    assert step_outcome(joined).status == "cached"
+    assert step_outcome(joined).seconds is None
+
+
+def test_a_join_that_ran_before_a_consumer_marked_it_cached_ran() -> None:
+    progress = Progress()
+    name = "[2/3] LINK COPY --link a /b/"
+    progress.feed(vertex("sha256:j", name, inputs=("sha256:c",), started=at(1), completed=at(1.5)))
+    progress.feed(vertex("sha256:j", name, inputs=("sha256:c",), started=at(2), completed=at(2), cached=True))
+    assert step_outcome(progress.vertices[0]).status == "run"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ The stream repeats a vertex whenever something about it changes, and means less 
 - What a started consumer needs and nobody touched is marked cached, so "cached" also stands for "was
   not even looked at". A vertex that never started was not needed.
 - Equal vertices in flight are merged: one is executed, its twin is cached, in the very first build.
+- A join of a linked copy (`LINK COPY`) that was the last step of its build has a record and no files yet. The
+  first build that puts a step on it finds it cached, and then starts it to put it together: still a hit.
 - Names are for people: two builds at the same moment share vertices, and with them the names.
 """
 
@@ -117,6 +119,10 @@ def step_seconds(vertex: Vertex) -> float | None:
     return sum(execution.seconds for execution in real) if real else None
 
 
+def _begin(execution: Execution) -> float:
+    return execution.started
+
+
 def step_outcome(
     vertex: Vertex,
     *,
@@ -125,6 +131,9 @@ def step_outcome(
 ) -> StepOutcome:
     """Describe a vertex as a step, even when its name does not look like one (a name of another build)."""
     parsed = step_name(vertex.name)
+    status = step_status(vertex)
+    is_link = parsed is not None and parsed.link
+    is_joined_late = is_link and status == "run" and min(vertex.executions, key=_begin).cached
     return StepOutcome(
         digest=vertex.digest,
         name=vertex.name,
@@ -133,11 +142,11 @@ def step_outcome(
         total=parsed.total if parsed else None,
         keyword=parsed.keyword if parsed else "",
         text=parsed.text if parsed else vertex.name,
-        status=step_status(vertex),
-        seconds=step_seconds(vertex),
+        status="cached" if is_joined_late else status,
+        seconds=None if is_joined_late else step_seconds(vertex),
         lines=lines,
         platform=parsed.platform if parsed else None,
-        link=parsed is not None and parsed.link,
+        link=is_link,
         onbuild=parsed is not None and parsed.onbuild,
         error=vertex.error,
         log_tail=vertex.log_tail,

@@ -1,6 +1,8 @@
-"""The stable names of what devloop warns about, with what each says.
+"""The stable names of what devloop warns about, with what each says, and of what the doctor finds.
 
-Each can be silenced by the key `silence` of the configuration and by a comment `# devloop: ignore=CODE`.
+Each can be silenced by the configuration (`silence`, for the doctor `doctor.ignore`) and by a comment
+`# devloop: ignore=CODE` in the Dockerfile. They stand together here because a session must not take a
+comment that is meant for the doctor for a mistake.
 """
 
 from collections.abc import Mapping
@@ -15,4 +17,25 @@ WARNINGS: Mapping[str, str] = {
     "heavy-context": "files that no image needs are sent to the builder",
 }
 
-CODES = frozenset(WARNINGS)
+FINDINGS = frozenset(
+    {
+        "add-for-local-files",
+        "cache-mount-forgotten",
+        "chown-after-copy",
+        "context-junk",
+        "floating-base",
+        "no-builder-stage",
+        "no-cache-mount",
+        "no-ignore-file",
+        "no-reloader",
+        "package-cache-left",
+        "package-manager-as-pid-1",
+        "secret-in-context",
+        "shell-form-command",
+        "source-before-install",
+        "source-before-packages",
+        "volatile-variable",
+    }
+)
+
+CODES = FINDINGS | WARNINGS.keys()

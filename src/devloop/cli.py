@@ -137,6 +137,12 @@ def _restart_mode(value: str | None) -> str | None:
     raise typer.BadParameter("must be auto, process, container, none or signal:NAME", param_hint="--restart")
 
 
+def _on_expensive(value: str | None) -> str | None:
+    if value is None or value in {"build", "wait", "ask"}:
+        return value
+    raise typer.BadParameter("is build, wait or ask", param_hint="--on-expensive")
+
+
 def project_of(path: Path, flags: Mapping[str, Any]) -> "tuple[Location, Settings, Path | None]":
     """Find the project and its settings; the configuration file is read only where there is one."""
     from devloop.project.discover import locate
@@ -183,8 +189,8 @@ def _standard_input(folder: str) -> str:
     help="Build, run and watch: bring the container up to date on every save.",
     epilog=(
         "Keys at a terminal: r rebuilds, s restarts, p pauses, w says why, l hides the application's log, q"
-        " quits as Ctrl-C does but with exit status 0, ? explains them. Settings can stand in devloop.toml"
-        " under the same names; see `devloop config`."
+        " quits as Ctrl-C does but with exit status 0, ? explains them; b, x and z are for an expensive build"
+        " that waits. Settings can stand in devloop.toml under the same names; see `devloop config`."
     ),
 )
 def watch(  # noqa: PLR0917 - typer calls it by name
@@ -213,6 +219,14 @@ def watch(  # noqa: PLR0917 - typer calls it by name
             "--restart",
             metavar="auto|process|container|none|signal:NAME",
             help="What a sync restarts; auto looks at the command.",
+        ),
+    ] = None,
+    on_expensive: Annotated[
+        str | None,
+        typer.Option(
+            "--on-expensive",
+            metavar="build|wait|ask",
+            help="What an edit does that makes an expensive step run again; wait waits until it is quiet.",
         ),
     ] = None,
     no_supervisor: Annotated[
@@ -247,6 +261,7 @@ def watch(  # noqa: PLR0917 - typer calls it by name
         output=output,
     )
     flags["restart"] = _restart_mode(restart)
+    flags["on_expensive"] = _on_expensive(on_expensive)
     for name_of_setting, is_off in (("run", no_run), ("live_sync", no_sync), ("supervisor", no_supervisor)):
         if is_off:
             flags[name_of_setting] = False
@@ -323,7 +338,8 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
 
     session = Session(workspace, display, reload=reload, config=config, once=once, started=started)
     try:
-        with reading_keys(display, None if once else sys.stdin, session.press):
+        with reading_keys(display, None if once else sys.stdin, session.press) as has_keys:
+            session.has_keys = has_keys
             status = session.run()
     except DisplayClosed:
         status = EXIT_INTERRUPTED

@@ -272,7 +272,7 @@ def _lists(command: Command, where: Where) -> Needs | None:
 
 
 def _wrapper(command: Command, where: Where) -> Answer | None:
-    """`chmod +x gradlew` changes nothing where the file is executable already, and has to be asked otherwise."""
+    """`chmod +x gradlew` changes nothing where the file is executable already."""
     plain = [word.removeprefix("./") for word in command.arguments[1:]]
     if command.program != "chmod" or not plain or not set(plain) <= {"mvnw", "gradlew"}:
         return None

@@ -101,7 +101,7 @@ _ANYWHERE = frozenset({"node_modules", "__pycache__", ".ipynb_checkpoints", ".DS
 _PROSE = re.compile(
     r"(README|CHANGELOG|CHANGES|CONTRIBUTING|CODE_OF_CONDUCT|HISTORY)(\.\w+)?"
     r"|(docker-)?compose[\w.-]*\.ya?ml|\.gitlab-ci\.yml|\.travis\.yml|Jenkinsfile|\.pre-commit-config\.yaml"
-    r"|[Dd]ockerfile[\w.-]*|[\w.-]*\.dockerignore|devloop\.toml"
+    r"|[Dd]ockerfile(\.(?!dockerignore)[\w.-]+)?|devloop\.toml"
 )
 """Files at the root that people edit, and that hardly a build reads."""
 
@@ -358,8 +358,9 @@ _KEY_NAMES = re.compile(r"id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p8)|.*\.(p12|p
 _BINARY_KEYS = re.compile(r".*\.(p12|pfx|jks|keystore)")
 _ENVIRONMENT = re.compile(r"\.env(\.(local|production|prod|staging|development|dev))*|\.envrc")
 _SECRET_LINE = re.compile(
-    rb"^\s*(?:export\s+)?[\w.]*(?:SECRET|TOKEN|PASSWORD|PASSWD|API_?KEY|PRIVATE_?KEY|CREDENTIAL|ACCESS_?KEY)[\w.]*"
-    rb"\s*=\s*[\"']?([^\s\"'#]+)",
+    rb"^[ \t]*(?:export[ \t]+)?[\w.]*(?:SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|(?:API|PRIVATE|ACCESS)_?KEY)"
+    rb"[\w.]*"
+    rb"[ \t]*=[ \t]*[\"']?([^\s\"'#]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 _URL_PASSWORD = re.compile(rb"\w+://[^\s:/@$]+:[^\s@/$]+@")

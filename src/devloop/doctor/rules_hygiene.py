@@ -235,15 +235,16 @@ def _leaves_alone(subject: Subject, step: Step, path: str, *, is_after: bool) ->
     """
     command = subject.steps[step.number].cost.command
     folder = resolved("", step.workdir)
-    if path in command or re.search(rf"(?<![\w-]){re.escape(posixpath.basename(path))}(?![\w-])", command):
+    if path in command:
         return False
-    is_near = is_above(path, folder) or (folder != "/" and is_after and is_above(folder, path))
-    if not is_near:
-        return True
-    return all(
+    if all(
         one.program in _LEAVES_ALONE or (one.program == "rm" and _is_absolute(one))
         for one in commands_of(command)
-    )
+    ):
+        return True
+    name = posixpath.basename(path)
+    is_near = is_above(path, folder) or (folder != "/" and is_after and is_above(folder, path))
+    return not is_near and re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", command) is None
 
 
 def _is_absolute(command: Command) -> bool:

@@ -1,0 +1,138 @@
+"""Owners on the COPY, caches that stay, ADD, floating bases: exact changes, and what is left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devloop.doctor import rules_hygiene
+from support.doctor_rules import Patient, examiner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def examine(tmp_path: Path) -> Callable[..., Patient]:
+    return examiner(tmp_path, rules_hygiene.RULES)
+
+
+FILES = {"app.py": "print(1)\n", "sub/a.txt": "a"}
+
+
+def test_the_copy_sets_the_owner_and_the_folder_of_workdir_keeps_its_change(
+    examine: Callable[..., Patient],
+) -> None:
+    patient = examine(
+        "FROM python:3.11\nRUN useradd -m app\nWORKDIR /app\nCOPY sub app.py ./\nRUN chown -R app:app /app\n",
+        FILES,
+    )
+    assert patient.changes("chown-after-copy") == (
+        "-COPY sub app.py ./\n"
+        "-RUN chown -R app:app /app\n"
+        "+COPY --chown=app:app sub app.py ./\n"
+        "+RUN chown app:app /app"
+    )
+    assert patient.only("chown-after-copy").bytes == 10
+
+
+def test_a_folder_that_the_copy_makes_needs_no_step_at_all(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM node:20\nCOPY . /srv/app\nRUN chown -R node:node /srv/app\nUSER node\n", FILES)
+    assert patient.changes("chown-after-copy") == (
+        "-COPY . /srv/app\n-RUN chown -R node:node /srv/app\n+COPY --chown=node:node . /srv/app"
+    )
+
+
+def test_an_owner_without_a_group_leaves_the_group_that_copies_have(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM python:3.11\nWORKDIR /app\nCOPY . .\nRUN chown -R 1000 .\n", FILES)
+    assert "+COPY --chown=1000:root . ." in patient.changes("chown-after-copy")
+
+
+def test_a_mode_in_digits_can_stand_on_the_copy(examine: Callable[..., Patient]) -> None:
+    text = "FROM python:3.11\nWORKDIR /app\nCOPY . .\nRUN chmod -R 755 /app\n"
+    assert examine(text, FILES).changes("chown-after-copy") == (
+        "-COPY . .\n-RUN chmod -R 755 /app\n+COPY --chmod=755 . .\n+RUN chmod 755 /app"
+    )
+    relative = text.replace("755", "a+rX")
+    assert "no option" in examine(relative, FILES).stops("chown-after-copy")
+
+
+UNCERTAIN = {
+    "a step made files there": "FROM node:20\nWORKDIR /app\nCOPY . .\nRUN npm install\n"
+    "RUN chown -R node /app\n",
+    "the user is made after the COPY": "FROM python:3.11\nWORKDIR /app\nCOPY . .\nRUN useradd app\n"
+    "RUN chown -R app /app\n",
+    "the step does other work": "FROM node:20\nWORKDIR /app\nCOPY . .\n"
+    "RUN chown -R node /app && npm run build\n",
+    "a step above named the folder": "FROM node:20\nRUN mkdir -p /app/data\nCOPY . /app\n"
+    "RUN chown -R node /app\n",
+    "the COPY has an owner": "FROM node:20\nCOPY --chown=1:1 . /app\nRUN chown -R node /app\n",
+    "the base may have files there": "FROM nginx:1.27\nCOPY . /usr/share/nginx/html\n"
+    "RUN chown -R nginx /usr/share/nginx/html\n",
+    "the COPY brings more than that": "FROM node:20\nCOPY . /srv/x\nRUN chown -R node /srv/x/sub\n",
+    "a group of that name is not certain": "FROM alpine:3.20\nRUN adduser -S app\nWORKDIR /app\nCOPY . .\n"
+    "RUN chown -R app:app /app\n",
+}
+
+
+@pytest.mark.parametrize("text", UNCERTAIN.values(), ids=list(UNCERTAIN))
+def test_where_the_files_might_differ_there_is_no_proposal(
+    examine: Callable[..., Patient], text: str
+) -> None:
+    assert examine(text, FILES).stops("chown-after-copy") != ""
+
+
+def test_lists_that_stay_in_the_image_are_found(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM debian:12\nRUN apt-get update && apt-get install -y curl\n")
+    assert patient.only("package-cache-left").proposal is None
+    assert patient.only("package-cache-left").category == "size"
+
+
+def test_apk_is_told_to_keep_nothing(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM alpine:3.20\nRUN apk update && \\\n    apk add curl\n")
+    assert patient.changes("package-cache-left") == (
+        "-RUN apk update && \\\n-    apk add curl\n+RUN apk add --no-cache curl"
+    )
+
+
+def test_add_of_plain_files_becomes_copy(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM debian:12\nadd --chown=1:1 app.py sub /x/\n", FILES)
+    assert patient.changes("add-for-local-files") == (
+        "-add --chown=1:1 app.py sub /x/\n+copy --chown=1:1 app.py sub /x/"
+    )
+
+
+def test_a_base_without_a_version_is_found_once(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM node AS a\nFROM node\nCOPY --from=a /x /y\n")
+    finding = patient.only("floating-base")
+    assert (finding.first_line, finding.seconds) == (1, rules_hygiene.LOOKUP_SECONDS)
+    assert finding.proposal is None
+
+
+SILENT = {
+    "nothing was copied there": "FROM node:20\nRUN mkdir /data && chown -R node /data\n",
+    "one file changes": "FROM node:20\nCOPY . /app\nRUN chmod +x /app/app.py\n",
+    "lists are removed": "FROM debian:12\n"
+    "RUN apt-get update && apt-get install -y curl && rm -rf /var/lib/apt/lists/*\n",
+    "a mount keeps them": "FROM debian:12\n"
+    "RUN --mount=type=cache,target=/var/lib/apt apt-get install -y curl\n",
+    "a stage that only builds": "FROM debian:12 AS b\nRUN apt-get install -y gcc\nFROM debian:12\n"
+    "COPY --from=b /x /x\n",
+    "a target for development": "FROM debian:12 AS dev\nRUN apt-get install -y gcc\n",
+    "apk keeps nothing": "FROM alpine:3.20\nRUN apk add --no-cache curl\n",
+    "ADD fetches": "FROM debian:12\nADD https://example.com/a /a\n",
+    "ADD unpacks": "FROM debian:12\nADD app.tar.gz /\n",
+    "ADD unpacks what has no name of an archive": "FROM debian:12\nADD packed /\n",
+    "a digest": f"FROM node@sha256:{'0' * 64}\n",
+    "a version": "FROM node:20-slim\n",
+    "a version in the name": "FROM gcr.io/distroless/base-debian12\n",
+    "nothing": "FROM scratch\nCOPY app.py /\n",
+}
+
+
+@pytest.mark.parametrize("text", SILENT.values(), ids=list(SILENT))
+def test_good_files_are_left_alone(examine: Callable[..., Patient], text: str) -> None:
+    files = {**FILES, "app.tar.gz": b"\x1f\x8b\x08", "packed": b"\x1f\x8b\x08rest"}
+    assert examine(text, files).codes == []

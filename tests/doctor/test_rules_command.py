@@ -1,0 +1,140 @@
+"""How a container is started: exec form where no shell is needed, and what a stop signal does not reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devloop.doctor import rules_command
+from support.doctor_rules import Patient, examiner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def examine(tmp_path: Path) -> Callable[..., Patient]:
+    return examiner(tmp_path, rules_command.RULES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("CMD python app.py", 'CMD ["python", "app.py"]'),
+        ("cmd  python -m http.server 80", 'cmd  ["python", "-m", "http.server", "80"]'),
+        ("ENTRYPOINT /usr/bin/serve --port=80", 'ENTRYPOINT ["/usr/bin/serve", "--port=80"]'),
+        ("CMD python -c 'print(1)' \"two words\"", None),
+        ('CMD serve "two words"', 'CMD ["serve", "two words"]'),
+        ("CMD ['python', 'app.py']", 'CMD ["python", "app.py"]'),
+        ('CMD ["sh", "-c", "node server.js"]', 'CMD ["node", "server.js"]'),
+        ("CMD gunicorn --bind :$PORT app:app", "CMD exec gunicorn --bind :$PORT app:app"),
+        ("CMD gunicorn --bind :${PORT:-80} app:app", "CMD exec gunicorn --bind :${PORT:-80} app:app"),
+        ('CMD ["sh", "-c", "serve $PORT"]', 'CMD ["sh", "-c", "exec serve $PORT"]'),
+        ("CMD migrate && serve", None),
+        ("CMD A=1 serve", None),
+        ("CMD serve > /dev/null", None),
+        ("CMD cd /app; serve", None),
+        ("CMD serve `hostname`", None),
+        ("CMD serve $(hostname)", None),
+    ],
+)
+def test_the_shell_goes_where_it_has_nothing_to_do(
+    examine: Callable[..., Patient], before: str, after: str | None
+) -> None:
+    patient = examine(f"FROM python:3.11\n{before}\n")
+    if after is None:
+        assert patient.stops("shell-form-command") == "the command uses what only a shell can do"
+    else:
+        assert patient.changes("shell-form-command") == f"-{before}\n+{after}"
+
+
+def test_lines_that_are_continued_become_one(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM python:3.11\nCMD python \\\n    app.py\n")
+    assert patient.changes("shell-form-command") == '-CMD python \\\n-    app.py\n+CMD ["python", "app.py"]'
+    assert (patient.findings[0].first_line, patient.findings[0].last_line) == (2, 3)
+
+
+def test_a_comment_between_the_lines_is_not_lost(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM python:3.11\nCMD python \\\n# why\n    app.py\n")
+    assert patient.only("shell-form-command").proposal is None
+
+
+def test_a_login_shell_reads_files_that_the_exec_form_would_not(examine: Callable[..., Patient]) -> None:
+    patient = examine('FROM python:3.11\nSHELL ["/bin/bash", "-lc"]\nCMD python app.py\n')
+    assert patient.changes("shell-form-command").endswith("+CMD exec python app.py")
+
+
+def test_an_entrypoint_in_shell_form_drops_what_cmd_holds(examine: Callable[..., Patient]) -> None:
+    # In exec form it would get `--verbose` as an argument.
+    patient = examine('FROM python:3.11\nENTRYPOINT serve\nCMD ["--verbose"]\n')
+    assert patient.changes("shell-form-command") == "-ENTRYPOINT serve\n+ENTRYPOINT exec serve"
+
+
+SILENT = {
+    "exec form": 'CMD ["python", "app.py"]',
+    "the program takes the place of the shell": "CMD exec python app.py",
+    "a shell is what is wanted": "CMD bash",
+    "CMD only holds arguments": 'ENTRYPOINT ["serve"]\nCMD app.py',
+    "an init passes signals on": 'ENTRYPOINT ["tini", "--", "npm", "start"]',
+    "no command": "EXPOSE 80",
+    "another system": 'SHELL ["cmd", "/S", "/C"]\nCMD serve.exe',
+    "a later one counts": 'CMD python app.py\nCMD ["python", "app.py"]',
+}
+
+
+@pytest.mark.parametrize("text", SILENT.values(), ids=list(SILENT))
+def test_commands_that_stop_at_once_are_left_alone(examine: Callable[..., Patient], text: str) -> None:
+    assert examine(f"FROM python:3.11\n{text}\n").codes == []
+
+
+def test_the_command_of_a_base_stage_counts(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM python:3.11 AS base\nCMD python app.py\nFROM base\nEXPOSE 80\n")
+    assert patient.only("shell-form-command").first_line == 2
+
+
+NPM = 'FROM node:20\nCOPY . .\nCMD ["npm", "start"]\n'
+
+
+def test_npm_gives_way_to_what_its_script_starts(examine: Callable[..., Patient]) -> None:
+    files = {"package.json": '{"scripts": {"start": "node --enable-source-maps server.js"}}'}
+    assert examine(NPM, files).changes("package-manager-as-pid-1") == (
+        '-CMD ["npm", "start"]\n+CMD ["node", "--enable-source-maps", "server.js"]'
+    )
+    shell = examine(NPM.replace('["npm", "start"]', "npm run start"), files)
+    assert shell.codes == ["package-manager-as-pid-1"]
+    assert shell.changes("package-manager-as-pid-1").endswith('"server.js"]')
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"package.json": '{"scripts": {"start": "next start"}}'},
+        {"package.json": '{"scripts": {"start": "NODE_ENV=production node a.js"}}'},
+        {"package.json": '{"scripts": {"start": "node a.js", "prestart": "node b.js"}}'},
+        {"package.json": '{"scripts": {}}'},
+        {"package.json": "{"},
+        {"package.json": '{"scripts": {"start": "node a.js"}}', "a.js": "process.env.npm_package_version"},
+        {"package.json": '{"scripts": {"start": "node a.js"}}', "web/package.json": "{}"},
+        {},
+    ],
+)
+def test_a_script_that_does_more_than_start_node_is_not_replaced(
+    examine: Callable[..., Patient], files: dict[str, str]
+) -> None:
+    assert examine(NPM, files).stops("package-manager-as-pid-1") != ""
+
+
+def test_a_development_stage_that_could_reload_is_told_how(examine: Callable[..., Patient]) -> None:
+    text = 'FROM python:3.11 AS dev\nCMD ["uvicorn", "app:app"]\n'
+    assert "--reload" in examine(text).only("no-reloader").way_out
+    assert examine(text.replace('"app:app"', '"app:app", "--reload"')).codes == []
+    assert examine(text.replace(" AS dev", "")).codes == []
+    assert examine(text.replace("dev", "prod")).codes == []
+
+
+def test_flask_reloads_by_a_variable_too(examine: Callable[..., Patient]) -> None:
+    text = 'FROM python:3.11 AS dev\nENV FLASK_DEBUG=1\nCMD ["flask", "run"]\n'
+    assert examine(text).codes == []
+    assert examine(text.replace("=1", "=0")).codes == ["no-reloader"]

@@ -1,0 +1,165 @@
+"""Kits that stay in the image: the second stage where all is certain, a finding without one elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devloop.doctor import rules_stages
+from support.doctor_rules import Patient, examiner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def examine(tmp_path: Path) -> Callable[..., Patient]:
+    return examiner(tmp_path, rules_stages.RULES)
+
+
+GO = (
+    "FROM golang:1.23\nWORKDIR /src\nENV CGO_ENABLED=0\nCOPY . .\nRUN go build -o /bin/hello .\n"
+    "# how it starts\nEXPOSE 80\n"
+    'CMD ["/bin/hello"]\n'
+)
+GO_FILES = {"go.mod": "module a\n", "main.go": "package main\n", "README.md": "x"}
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def test_go_gets_a_stage_with_the_program_alone(examine: Callable[..., Patient]) -> None:
+    patient = examine(GO, GO_FILES)
+    finding = patient.only("no-builder-stage")
+    assert (finding.first_line, finding.last_line, finding.category) == (5, 5, "size")
+    assert patient.changes("no-builder-stage") == (
+        "-FROM golang:1.23\n"
+        "+FROM golang:1.23 AS build\n"
+        "+\n"
+        "+FROM debian:bookworm-slim\n"
+        "+WORKDIR /src\n"
+        f"+COPY --from=build {CERTIFICATES} {CERTIFICATES}\n"
+        "+COPY --from=build /bin/hello /bin/hello"
+    )
+
+
+def test_the_name_of_a_stage_and_the_ends_of_lines_stay(examine: Callable[..., Patient]) -> None:
+    text = GO.replace("golang:1.23", "golang:1.23-alpine3.20 AS app").replace("\n", "\r\n")
+    changes = examine(text, GO_FILES).changes("no-builder-stage")
+    assert "+FROM alpine:3.20\r\n" in changes
+    assert "+COPY --from=app /bin/hello /bin/hello\r" in changes
+    assert "-FROM" not in changes
+
+
+def test_rust_is_taken_from_where_the_step_put_it(examine: Callable[..., Patient]) -> None:
+    patient = examine(
+        "FROM rust:1.80\nWORKDIR /src\nCOPY . .\n"
+        "RUN --mount=type=cache,target=/src/target cargo build --release && "
+        "cp target/release/a /usr/local/bin/\n"
+        'CMD ["a"]\n',
+        {"Cargo.toml": "", "Cargo.lock": 'name = "libc"\n', "src/main.rs": "fn main() {}"},
+    )
+    assert "+COPY --from=build /usr/local/bin/a /usr/local/bin/a" in patient.changes("no-builder-stage")
+
+
+def test_a_jar_gets_the_runtime_of_the_same_version(examine: Callable[..., Patient]) -> None:
+    patient = examine(
+        "FROM maven:3.9-eclipse-temurin-21\nWORKDIR /src\nCOPY . .\nRUN mvn -B package\n"
+        'ENTRYPOINT ["java", "-Xmx1g", "-jar", "target/app.jar"]\n',
+        {"pom.xml": "<project/>", "src/main/java/A.java": "class A {}"},
+    )
+    assert patient.changes("no-builder-stage") == (
+        "-FROM maven:3.9-eclipse-temurin-21\n"
+        "+FROM maven:3.9-eclipse-temurin-21 AS build\n"
+        "+\n"
+        "+FROM eclipse-temurin:21-jre\n"
+        "+WORKDIR /src\n"
+        "+COPY --from=build /src/target/app.jar /src/target/app.jar"
+    )
+
+
+def test_dotnet_takes_the_folder_of_the_publish(examine: Callable[..., Patient]) -> None:
+    patient = examine(
+        "FROM mcr.microsoft.com/dotnet/sdk:8.0\nWORKDIR /src\nCOPY . .\n"
+        "RUN dotnet restore\nRUN dotnet publish --no-restore -o /out\n"
+        'CMD ["dotnet", "/out/A.dll"]\n',
+        {"A.csproj": "<Project/>", "Program.cs": ""},
+    )
+    changes = patient.changes("no-builder-stage")
+    assert "+FROM mcr.microsoft.com/dotnet/aspnet:8.0\n" in changes
+    assert changes.endswith("+COPY --from=build /out /out")
+
+
+UNCERTAIN = {
+    "a file that the program may open": ("", {"templates/a.html": "x"}),
+    "C is linked": ("", {"c.go": 'import "C"'}),
+    "time zones are read": ("", {"t.go": "time.LoadLocation(x)"}),
+    "other programs are called": ("", {"t.go": 'import "os/exec"'}),
+    "packages are installed": ("RUN apt-get install -y git\n", {}),
+    "a script does something": ("RUN ./setup.sh\n", {}),
+    "a variable is set for the program": ("ENV MODE=production\n", {}),
+    "a user is set before": ("USER 1000\n", {}),
+}
+
+
+@pytest.mark.parametrize(("line", "files"), UNCERTAIN.values(), ids=list(UNCERTAIN))
+def test_what_may_be_needed_at_run_time_stops_the_proposal(
+    examine: Callable[..., Patient], line: str, files: dict[str, str]
+) -> None:
+    text = GO.replace("COPY", f"{line}COPY")
+    assert examine(text, {**GO_FILES, **files}).stops("no-builder-stage") != ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("golang:1.23", "golang"),
+        ("golang:1.23", "golang:1.25"),
+        ("golang:1.23", "registry.example.com/golang:1.23"),
+        ("-o /bin/hello", ""),
+        ('CMD ["/bin/hello"]', 'CMD ["/bin/other"]'),
+        ('CMD ["/bin/hello"]', 'RUN ["/bin/hello", "--check"]\nCMD ["/bin/hello"]'),
+        ("RUN go", "RUN --mount=type=cache,target=/bin go"),
+    ],
+)
+def test_a_base_or_a_program_that_is_not_certain_stops_the_proposal(
+    examine: Callable[..., Patient], old: str, new: str
+) -> None:
+    assert examine(GO.replace(old, new), GO_FILES).stops("no-builder-stage") != ""
+
+
+def test_a_library_that_rust_links_stops_the_proposal(examine: Callable[..., Patient]) -> None:
+    patient = examine(
+        'FROM rust:1.80\nWORKDIR /src\nCOPY . .\nRUN cargo build --release\nCMD ["target/release/a"]\n',
+        {"Cargo.toml": "", "Cargo.lock": 'name = "openssl-sys"\n', "src/main.rs": ""},
+    )
+    assert "openssl-sys" in patient.stops("no-builder-stage")
+
+
+def test_compilers_that_are_installed_into_the_image_are_found(examine: Callable[..., Patient]) -> None:
+    text = (
+        "FROM python:3.11-slim\nRUN apt-get update && apt-get install -y gcc libpq-dev\nRUN pip install x\n"
+    )
+    assert examine(text).only("no-builder-stage").title == "gcc stays in the image"
+
+
+SILENT = {
+    "a second stage is there": GO.replace("\nEXPOSE", "\nFROM scratch\nCOPY --from=0 /bin/hello /\nEXPOSE"),
+    "a target for development": GO.replace("golang:1.23", "golang:1.23 AS dev"),
+    "it compiles when it starts": GO.replace('"/bin/hello"', '"go", "run", "."'),
+    "nothing is started": GO.partition("CMD")[0],
+    "nothing is compiled": 'FROM golang:1.23\nCOPY . .\nRUN go mod download\nCMD ["/x"]\n',
+    "a runtime": 'FROM eclipse-temurin:21-jre\nCOPY a.jar /\nCMD ["java", "-jar", "/a.jar"]\n',
+    "a kit without a build": 'FROM node:20\nCOPY . .\nRUN npm ci\nCMD ["node", "a.js"]\n',
+    "the compiler goes in the same step": "FROM python:3.11-slim\nRUN apt-get install -y gcc && pip install x "
+    "&& apt-get purge -y gcc\n",
+    "the compiler stays in a stage that builds": "FROM debian:12 AS b\nRUN apt-get install -y gcc\nRUN make\n"
+    "FROM debian:12\nCOPY --from=b /x /x\n",
+    "a development stage with a compiler": "FROM python:3.11-slim AS dev\nRUN apt-get install -y gcc\n",
+}
+
+
+@pytest.mark.parametrize("text", SILENT.values(), ids=list(SILENT))
+def test_images_without_a_kit_to_lose_are_left_alone(examine: Callable[..., Patient], text: str) -> None:
+    files = {**GO_FILES, "a.jar": "x", "package.json": "{}"}
+    assert examine(text, files).codes == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -102,6 +105,30 @@ def test_replay_sets_another_dockerfile_beside_todays(
     assert (found["now"]["dockerfile"], found["new"]["dockerfile"]) == ("Dockerfile", "Dockerfile.bad")
     assert steps(found["new"]) == [("COPY . .", 4), ("RUN pip install -r requirements.txt", 4)]
     assert found["new"]["seconds"] == pytest.approx(4 * 20.3)
+
+
+def test_a_dockerfile_to_compare_with_can_come_through_standard_input(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(BAD.encode())))
+    assert run(["replay", "--file", "-", "--json"]) == 0
+    found = document(capsys)
+    assert found["new"]["dockerfile"] == "standard input"
+    assert steps(found["new"])[1] == ("RUN pip install -r requirements.txt", 4)
+
+
+@pytest.mark.parametrize("at", [1 << 60, -(1 << 60)])
+def test_a_clock_that_was_far_off_does_no_harm(at: int) -> None:
+    assert cli_replay._day(at) == "?"
+
+
+def test_a_replay_loads_no_big_library(repository: Repository) -> None:
+    program = (
+        "import sys\nfrom devloop.cli import run\nassert run(['replay']) == 0\n"
+        "print([m for m in ('pydantic', 'docker', 'rich', 'watchdog', 'asyncio') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_proposal_is_replayed_with_todays_dockerfile_over_the_whole_history(

@@ -46,7 +46,10 @@ def register(app: typer.Typer) -> None:
         file: Annotated[
             str | None,
             typer.Option(
-                "--file", "-f", metavar="NEW", help="A Dockerfile to compare with, or the project's."
+                "--file",
+                "-f",
+                metavar="NEW",
+                help="A Dockerfile to set beside today's; - reads it from standard input.",
             ),
         ] = None,
         context: cli.ContextOption = None,
@@ -56,6 +59,7 @@ def register(app: typer.Typer) -> None:
         platform: cli.PlatformOption = None,
         json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.replay/1.")] = False,
     ) -> None:
+        from devloop.project.discover import ProjectNotFound
         from devloop.ui.replaytext import replay_json, replay_lines
 
         flags = cli.given(
@@ -69,14 +73,17 @@ def register(app: typer.Typer) -> None:
         folder = Path(project)
         location, settings, _ = cli.project_of(folder, flags)
         limit = None if number == 0 else number or (None if since is not None else _LIMIT)
+        new: tuple[Path, str] | None = None
+        if file is not None:
+            try:
+                usual, usual_settings, _ = cli.project_of(folder, {**flags, "file": None})
+            except ProjectNotFound:
+                usual = location
+            if usual.dockerfile != location.dockerfile:
+                new = (location.dockerfile, "standard input" if file == "-" else _shown(location.dockerfile))
+                location, settings = usual, usual_settings
         with cli.workspace_of(location, settings) as workspace:
-            usual = cli.usual_project(folder, flags, workspace)
-        if usual is None:
-            with cli.workspace_of(location, settings) as workspace:
-                story = replayed(workspace, limit=limit, since=since)
-        else:
-            with cli.workspace_of(*usual) as workspace:
-                story = replayed(workspace, limit=limit, since=since, new=location.dockerfile)
+            story = replayed(workspace, limit=limit, since=since, new=new)
         cli.print_found(
             lambda style: replay_lines(story, _day, style.width, **style.options),
             replay_json(story, _day) if json else None,
@@ -140,13 +147,20 @@ def register(app: typer.Typer) -> None:
 
 
 def _day(at: int) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(at))
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "?"  # git keeps any number that an author's clock showed
 
 
 def replayed(
-    workspace: "Workspace", *, limit: int | None, since: str | None = None, new: Path | None = None
+    workspace: "Workspace",
+    *,
+    limit: int | None,
+    since: str | None = None,
+    new: tuple[Path, str] | None = None,
 ) -> "Story":
-    """Replay the history of a project, with another Dockerfile beside today's where one is given."""
+    """Replay the history of a project; `new` is another Dockerfile to set beside today's, and its name."""
     from devloop.doctor.gitlog import GraphsInHistory, links_at, reading, replay_graph
     from devloop.doctor.replay import Replayer, fixed
     from devloop.planning import read_model
@@ -165,7 +179,7 @@ def replayed(
         else:
             graphs = fixed(replay_graph(workspace, read_model(workspace), history.git, links))
         if new is not None:
-            other = read_model(workspace, source=new.read_bytes(), shown_as=str(new))
+            other = read_model(workspace, source=new[0].read_bytes(), shown_as=new[1])
             others.append(Replayer(fixed(replay_graph(workspace, other, history.git, links))))
         replayer = Replayer(graphs, history.paths_at)
         is_complete = feed(history, [replayer, *others], history.count)
@@ -173,7 +187,7 @@ def replayed(
         return Story(
             name=location.name,
             now=Side(shown, replayer.result()),
-            new=None if new is None else Side(_shown(new), others[0].result()),
+            new=None if new is None else Side(new[1], others[0].result()),
             merges=history.merges,
             by_bots=history.by_bots,
             is_shallow=history.git.is_shallow(),

@@ -126,7 +126,7 @@ def test_fifty_megabytes_or_a_second_are_worth_telling() -> None:
 
 def test_the_way_is_as_fast_as_it_was_when_much_was_sent() -> None:
     builds = [(500, 2.0), (10_000_000, 1.0), (5_000_000, 1.0), (None, 1.0), (3_000_000, None)]
-    assert transfer_seconds(heavy(20_000_000, 0), builds) == pytest.approx(2.0)
+    assert transfer_seconds(heavy(20_000_000, 5_000), builds) == pytest.approx(2.0)
 
 
 def test_without_a_build_that_tells_a_builder_nearby_is_assumed() -> None:

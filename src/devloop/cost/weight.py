@@ -204,8 +204,10 @@ def transfer_seconds(weight: ContextWeight, sent: Iterable[tuple[int | None, flo
         for size, seconds in sent
         if size is not None and seconds is not None and seconds > 0 and size >= _TELLING_BYTES
     ]
-    rate = max(rates, default=_BYTES_A_SECOND)
-    return weight.needless_bytes / rate + weight.needless_files / _FILES_A_SECOND
+    if rates:
+        # What many small files cost is in the rate.
+        return weight.needless_bytes / max(rates)
+    return weight.needless_bytes / _BYTES_A_SECOND + weight.needless_files / _FILES_A_SECOND
 
 
 def is_worth_telling(weight: ContextWeight, seconds: float) -> bool:

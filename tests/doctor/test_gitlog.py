@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -270,6 +271,40 @@ def test_a_side_branch_counts_against_its_own_parent(repository: Repository) -> 
         ("README", 1),
         ("Dockerfile", 1),
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_versions_of_the_builds_files_are_those_of_each_tree(tmp_path: Path, seed: int) -> None:
+    """Branches that come and go, and edits of the three files on all of them."""
+    chance = random.Random(seed)
+    made = Repository.new(tmp_path / "tangled")
+    made.commit({"Dockerfile": DOCKERFILE, "src/a": "1"})
+    files = ["Dockerfile", "Dockerfile.dockerignore", ".dockerignore", "src/a"]
+    for number in range(24):
+        existing = made.git("branch", "--format=%(refname:short)").split()
+        made.git("checkout", "-q", chance.choice(existing))
+        if chance.random() < 0.3:
+            made.git("checkout", "-q", "-b", f"side{number}")
+        if chance.random() < 0.3:
+            made.at += 3600
+            made.git("merge", "-q", "-s", "ours", "-m", "merge", chance.choice(existing))
+            continue
+        path = chance.choice(files)
+        is_there = (made.root / path).exists()
+        made.commit({path: None if is_there and chance.random() < 0.3 else f"# {number}\n{DOCKERFILE}"})
+    made.git("checkout", "-q", "main")
+    for other in made.git("branch", "--format=%(refname:short)").split():
+        made.at += 3600
+        made.git("merge", "-q", "-s", "ours", "-m", "merge", other)
+    (made.root / "Dockerfile").write_text(DOCKERFILE)
+    with reading(made.workspace().location, made.environ) as found:
+        commits = list(found)
+        expected = [
+            (found.versions(one.parent) if one.parent else (None,) * 3, found.versions(one.id))
+            for one in commits
+        ]
+    assert [(one.files_before, one.files_after) for one in commits] == expected
+    assert len({versions for pair in expected for versions in pair}) > 4
 
 
 def test_a_broken_dockerfile_in_the_history_is_counted_and_nothing_else(repository: Repository) -> None:

@@ -151,10 +151,10 @@ SILENT = {
     "nothing is compiled": 'FROM golang:1.23\nCOPY . .\nRUN go mod download\nCMD ["/x"]\n',
     "a runtime": 'FROM eclipse-temurin:21-jre\nCOPY a.jar /\nCMD ["java", "-jar", "/a.jar"]\n',
     "a kit without a build": 'FROM node:20\nCOPY . .\nRUN npm ci\nCMD ["node", "a.js"]\n',
-    "the compiler goes in the same step": "FROM python:3.11-slim\nRUN apt-get install -y gcc && pip install x "
-    "&& apt-get purge -y gcc\n",
-    "the compiler stays in a stage that builds": "FROM debian:12 AS b\nRUN apt-get install -y gcc\nRUN make\n"
-    "FROM debian:12\nCOPY --from=b /x /x\n",
+    "the compiler goes in the same step": "FROM python:3.11-slim\n"
+    "RUN apt-get install -y gcc && pip install x && apt-get purge -y gcc\n",
+    "the compiler stays in a stage that builds": "FROM debian:12 AS b\nRUN apt-get install -y gcc\n"
+    "RUN make\nFROM debian:12\nCOPY --from=b /x /x\n",
     "a development stage with a compiler": "FROM python:3.11-slim AS dev\nRUN apt-get install -y gcc\n",
 }
 

@@ -11,14 +11,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from devloop.context.snapshot import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from devloop.context.snapshot import Snapshot
+    from devloop.context.snapshot import Node, Snapshot
 
 WORTH_BYTES = 50_000_000
 WORTH_SECONDS = 1.0
@@ -176,21 +176,17 @@ _RULES: tuple[_Rule, ...] = (
 
 def weigh(snapshot: Snapshot, recipe: Recipe) -> ContextWeight:
     """Weigh what the builder gets, the heaviest first; what is below a needless path counts with it."""
-    weights = _weights(snapshot.root)
-    total, files = weights[""]
-    found = list(_needless(snapshot.root, recipe))
-    lines = _lines([path for path, _ in found], Counter(path.rpartition("/")[2] for path in weights if path))
-    needless = [
-        Weight(path, *weights[path], rule.reason, line)
-        for (path, rule), line in zip(found, lines, strict=True)
-    ]
+    total, files = _weight_of(snapshot.root)
+    found, names = _needless(snapshot.root, recipe)
+    lines = _lines([path for path, _, _ in found], names)
     return ContextWeight(
         total,
         files,
-        _heaviest(Weight(name, *_of(node, name, weights)) for name, node in snapshot.root.children.items())[
-            :LARGEST
-        ],
-        _heaviest(needless),
+        _heaviest(Weight(name, *_weight_of(node)) for name, node in snapshot.root.children.items())[:LARGEST],
+        _heaviest(
+            Weight(path, *_weight_of(node), rule.reason, line)
+            for (path, node, rule), line in zip(found, lines, strict=True)
+        ),
     )
 
 
@@ -219,51 +215,64 @@ def _heaviest(weights: Iterable[Weight]) -> tuple[Weight, ...]:
     return tuple(sorted(weights, key=lambda one: (-one.bytes, -one.files, one.path)))
 
 
-def _weights(root: Directory) -> Mapping[str, tuple[int, int]]:
-    """Return bytes and number of files below every directory, by its path."""
-    order = [("", root)]
-    for path, directory in order:
+def _weight_of(node: Node) -> tuple[int, int]:
+    """Return bytes and number of files at and below a place; a directory knows its own from then on."""
+    if not isinstance(node, Directory):
+        return node.size, 1
+    order = [node]
+    for each in order:
         order += [
-            (f"{path}/{name}" if path else name, node)
-            for name, node in directory.children.items()
-            if isinstance(node, Directory)
+            inner
+            for inner in each.children.values()
+            if isinstance(inner, Directory) and inner.recall(_WEIGHT) is None
         ]
-    found: dict[str, tuple[int, int]] = {}
-    for path, directory in reversed(order):
-        size = files = 0
-        for name, node in directory.children.items():
-            inner = _of(node, f"{path}/{name}" if path else name, found)
-            size, files = size + inner[0], files + inner[1]
-        found[path] = size, files
-    return found
+    for each in reversed(order):
+        if each.recall(_WEIGHT) is None:
+            inner = [_known(child) for child in each.children.values()]
+            each.remember(_WEIGHT, (sum(size for size, _ in inner), sum(files for _, files in inner)))
+    return _known(node)
 
 
-def _of(node: object, path: str, weights: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    if isinstance(node, Directory):
-        return weights[path]
-    return getattr(node, "size", 0), 1
+_WEIGHT = "weight"
 
 
-def _needless(root: Directory, recipe: Recipe) -> Iterator[tuple[str, _Rule]]:
+def _known(node: Node) -> tuple[int, int]:
+    if not isinstance(node, Directory):
+        return node.size, 1
+    size, files = cast("tuple[int, int]", node.recall(_WEIGHT))
+    return size, files
+
+
+def _needless(
+    root: Directory, recipe: Recipe
+) -> tuple[list[tuple[str, Directory, _Rule]], Mapping[str, int]]:
+    """Return the needless directories with their rules, and how often each of their names was met."""
+    found: list[tuple[str, Directory, _Rule]] = []
+    names: Counter[str] = Counter()
     waiting = [("", root)]
     while waiting:
         path, directory = waiting.pop()
-        for name, node in sorted(directory.children.items()):
-            if not isinstance(node, Directory):
-                continue
+        inner = [(name, node) for name, node in directory.children.items() if isinstance(node, Directory)]
+        for name, node in sorted(inner, key=lambda one: one[0]):
             place = f"{path}/{name}" if path else name
-            rule = next(
-                (one for one in _RULES if _applies(one, name, directory.children, node, recipe)), None
-            )
+            rules = [*_BY_NAME.get(name, ()), *(_OF_EGGS if name.endswith(_EGG) else ())]
+            names.update([name] if rules else ())
+            rule = next((one for one in rules if _applies(one, directory.children, node, recipe)), None)
             if rule is not None and not _is_named(place, recipe.sources):
-                yield place, rule
+                found.append((place, node, rule))
             else:
                 waiting.append((place, node))
+    return found, names
 
 
-def _applies(rule: _Rule, name: str, beside: Collection[str], directory: Directory, recipe: Recipe) -> bool:
-    if not any(fnmatchcase(name, like) for like in rule.names):
-        return False
+_EGG = ".egg-info"
+_OF_EGGS = tuple(rule for rule in _RULES if f"*{_EGG}" in rule.names)
+_BY_NAME: Mapping[str, tuple[_Rule, ...]] = {
+    name: tuple(rule for rule in _RULES if name in rule.names) for rule in _RULES for name in rule.names
+}
+
+
+def _applies(rule: _Rule, beside: Collection[str], directory: Directory, recipe: Recipe) -> bool:
     if rule.beside and not _has_like(beside, rule.beside):
         return False
     if rule.inside and not _has_like(directory.children, rule.inside):

@@ -75,7 +75,7 @@ def test_two_edits_of_the_packages_cost_one_install(open_project: Callable[..., 
     held = session.wait_for("held")
     assert held["paths"] == ["packages.txt"]
     assert held["steps"] == [5]
-    assert held["wait_seconds"] == pytest.approx(0.1 * held["seconds"], abs=0.1)
+    assert 0 < held["wait_seconds"] <= 0.1 * held["seconds"] + 0.01
     session.wait_for("step_started", lambda event: "sleep" in event["text"])
     time.sleep(3)
     session.save("packages.txt", "three\n")

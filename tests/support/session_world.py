@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devloop.config import find_config, load_config, merged
+from devloop.engine.archive import SyncOutcome
 from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
 from devloop.engine.containers import Replacement
 from devloop.engine.health import Health
@@ -24,9 +26,9 @@ from devloop.project.workspace import Workspace
 from devloop.watch.debounce import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
+    from devloop.engine.archive import SyncBatch
     from devloop.engine.base import BuildEvent, BuildRequest, Cancel
     from devloop.engine.runspec import RunSpec
     from devloop.errors import DevloopError
@@ -78,6 +80,7 @@ class FakeEngine:
     read: Callable[[], str]
     tags: dict[str, str] = field(default_factory=dict)
     containers: dict[str, ContainerFacts] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
     count: int = 0
 
     def stop_all(self, exit_code: int = 137) -> None:
@@ -107,6 +110,33 @@ class FakeLogs:
 
 
 @dataclass
+class FakeFiles:
+    """Takes whatever is brought into a container; `refusals` are the errors of the next batches."""
+
+    engine: FakeEngine
+    ident: str
+    refusals: list[str | Exception]
+
+    def stat(self, _place: str) -> None: ...
+
+    def stat_all(self, places: Iterable[str]) -> dict[str, None]:
+        return dict.fromkeys(places)
+
+    def apply(self, batch: SyncBatch) -> SyncOutcome:
+        if self.refusals:
+            refusal = self.refusals.pop(0)
+            if isinstance(refusal, Exception):
+                raise refusal
+            return SyncOutcome(ok=False, seconds=0.01, error=refusal)
+        files = self.engine.files.setdefault(self.ident, {})
+        for one in batch.writes:
+            files[one.path] = Path(one.source).read_text() if one.source is not None else ""
+        return SyncOutcome(ok=True, seconds=0.01)
+
+    def close(self) -> None: ...
+
+
+@dataclass
 class FakeContainers:
     """Replaces containers at once; `crashes` and `restart_crashes` hold the exit codes of the next ones."""
 
@@ -114,6 +144,7 @@ class FakeContainers:
     crashes: list[int | None] = field(default_factory=list)
     restart_crashes: list[int | None] = field(default_factory=list)
     errors: list[DevloopError] = field(default_factory=list)
+    refusals: list[str | Exception] = field(default_factory=list)
     is_gone: bool = False
     calls: list[tuple[str, str]] = field(default_factory=list)
 
@@ -137,6 +168,9 @@ class FakeContainers:
 
     def recover(self, project: str, name: str) -> ContainerFacts | None:
         return next((one for one in self.find(project) if one.name == name), None)
+
+    def files(self, ident: str) -> FakeFiles:
+        return FakeFiles(self.engine, ident, self.refusals)
 
     def has_shell(self, image: str) -> bool:
         return False
@@ -167,7 +201,14 @@ class FakeContainers:
         return Health(ok=how == "running", seconds=0.1, how=how, exit_code=one.exit_code)  # type: ignore[arg-type]  # one of its words
 
     def replace(
-        self, old: str | None, spec: RunSpec, *, rollback: bool, cancel: Cancel, **_: object
+        self,
+        old: str | None,
+        spec: RunSpec,
+        *,
+        rollback: bool,
+        cancel: Cancel,
+        prepare: Callable[[str], None] | None = None,
+        **_: object,
     ) -> Replacement:
         self._ask()
         self.calls.append(("replace", spec.image))
@@ -188,6 +229,12 @@ class FakeContainers:
             bindings=(Binding(8000, "tcp", "127.0.0.1", 8000),),
             labels=spec.labels,
         )
+        if prepare is not None:
+            self.engine.containers[new.id] = replace(new, state="created")
+            try:
+                prepare(new.id)
+            finally:
+                del self.engine.containers[new.id]
         is_back = code is not None and rollback and before is not None
         if not is_back:
             if before is not None:

@@ -1,0 +1,394 @@
+"""Expensive edits in a session with made-up parts: when they start, and what is served meanwhile."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from devloop.engine.base import BuildOutcome, EngineUnavailable, StepDone, StepOutcome, StepStarted
+from devloop.loop import events
+from devloop.loop.flight import Flight
+from devloop.loop.holding import LATER_SECONDS, Holding
+from devloop.loop.state import Version
+from devloop.plan.decide import quiet_seconds
+from devloop.watch.debounce import Batch
+from support.session_world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCKERFILE = """FROM scratch
+COPY requirements.txt /app/
+RUN pip install -r /app/requirements.txt
+COPY main.py other.py /app/
+"""
+INSTALL = "pip install"
+
+
+class Shop(World):
+    """A service whose install takes nine seconds."""
+
+    def read(self) -> str:
+        return "|".join((self.folder / name).read_text() for name in ("requirements.txt", "main.py"))
+
+    @property
+    def served(self) -> str:
+        """The requirements and the source that the running container has."""
+        [one] = [one for one in self.engine.containers.values() if one.is_running]
+        packages, source = one.image_id.split("|")
+        return f"{packages}|{self.engine.files.get(one.id, {}).get('/app/main.py', source)}"
+
+    def press(self, keys: str) -> None:
+        for key in keys:
+            self.session.press(key)
+        self.pump()
+
+    @property
+    def held(self) -> events.Held:
+        held = self.of(events.Held)[-1]
+        assert isinstance(held, events.Held)
+        return held
+
+    def statuses(self) -> list[str]:
+        return [one.status for one in self.of(events.BuildFinished)]
+
+
+def everything_ran(world: World) -> BuildOutcome:
+    model = world.session._model
+    assert model is not None
+    steps = [
+        StepOutcome(
+            digest=f"sha256:{step.number}",
+            name=f"[{step.ordinal}/4] {step.text}",
+            stage=None,
+            index=step.ordinal,
+            total=4,
+            keyword=step.keyword,
+            text=step.text,
+            status="run" if step.vertex is not None else "cached",
+            seconds=9.0 if step.keyword == "RUN" else 0.1,
+            lines=((step.span.first, step.span.last),),
+        )
+        for step in model.graph.steps
+    ]
+    return BuildOutcome("ok", 10.0, steps=tuple(steps))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "Dockerfile").write_text(DOCKERFILE)
+    (root / "requirements.txt").write_text("packages 1")
+    (root / "main.py").write_text("one")
+    (root / "other.py").write_text("one")
+    return root
+
+
+def opened(folder: Path, **flags: object) -> Shop:
+    """A session whose first version serves."""
+    world = Shop(folder, flags={"live_sync": True, **flags})
+    world.open()
+    world.builder.outcomes = [everything_ran(world)] * 12
+    world.settle()
+    return world
+
+
+@pytest.fixture
+def world(folder: Path) -> Shop:
+    return opened(folder)
+
+
+def test_an_expensive_edit_waits_for_a_tenth_of_its_price(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    assert world.work == []
+    assert (world.held.paths, world.held.steps) == (("requirements.txt",), (3,))
+    assert world.held.seconds is not None
+    assert world.held.wait_seconds is not None
+    assert 0 < world.held.wait_seconds <= round(0.1 * world.held.seconds, 2)
+    world.let_go()
+    world.settle()
+    assert world.served == "packages 2|one"
+    assert [one.how for one in world.of(events.HoldEnded)] == ["over"]
+
+
+def test_the_first_version_and_cheap_edits_wait_for_nothing(world: Shop) -> None:
+    world.save(("main.py", "two"))
+    assert len(world.work) == 1
+    assert world.of(events.Held) == []
+
+
+def test_what_can_be_proven_is_served_while_the_rest_waits(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"), ("main.py", "two"))
+    world.finish("sync")
+    assert world.served == "packages 1|two"
+    assert world.of(events.Deployed)[-1].behind == ("requirements.txt",)
+    world.save(("main.py", "three"))
+    planned = world.of(events.Planned)[-1]
+    assert (planned.plan.action, planned.behind) == ("sync+restart", ("requirements.txt",))
+    world.finish("sync")
+    assert world.served == "packages 1|three"
+    assert len(world.of(events.Held)) == 1, "an edit of the source starts no new wait"
+    world.settle()
+    assert world.served == "packages 2|three"
+    assert world.of(events.Deployed)[-1].behind == ()
+
+
+def test_a_session_that_ends_behind_is_known_to_be_behind(world: Shop, folder: Path) -> None:
+    world.save(("requirements.txt", "packages 2"), ("main.py", "two"))
+    world.finish("sync")
+    second = Shop(folder, engine=world.engine, flags={"live_sync": True})
+    second.open().settle()
+    assert second.served == "packages 2|two"
+
+
+def test_source_edits_during_an_install_are_served_and_come_with_the_new_image(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    build = world.work.pop(0)
+    for text in ("two", "three"):
+        world.save(("main.py", text))
+        world.finish("sync")
+        assert world.served == f"packages 1|{text}"
+    assert {one.decision for one in world.of(events.Queued)} == {"build-serves"}
+    (world.folder / "main.py").write_text("one")  # the builder has read the contexts before these edits
+    build[1]()
+    (world.folder / "main.py").write_text("three")
+    world.session._flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
+    world.pump()
+    assert [name for name, _ in world.work] == ["devloop-deploy"]
+    world.finish("deploy")
+    assert world.served == "packages 2|three"
+    assert world.statuses() == ["ok", "ok"]
+    assert [one.image_id for one in world.engine.containers.values()] == ["packages 2|one"]
+    assert world.work == []
+
+
+def test_where_the_files_cannot_be_put_on_the_new_image_it_is_built_again(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    build = world.work.pop(0)
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    build[1]()
+    world.session._flight.doubts.clear()  # type: ignore[union-attr]  # as above
+    world.pump()
+    world.containers.refusals = ["no rm in the image"]
+    world.finish("deploy")
+    assert "no rm in the image" in world.of(events.Problem)[-1].message
+    assert world.served == "packages 1|two", "what serves goes on"
+    world.settle()
+    assert world.served == "packages 2|two"
+    assert world.of(events.DeployFailed) == []
+
+
+def test_a_second_edit_of_the_packages_cancels_the_install_at_once_and_waits(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    world.save(("requirements.txt", "packages 3"))
+    assert world.of(events.Queued)[-1].decision == "build-canceled"
+    world.finish("build")
+    assert world.work == [], "the second edit waits its own time"
+    world.settle()
+    assert world.statuses() == ["ok", "canceled", "ok"]
+    assert world.served == "packages 3|one"
+
+
+def test_an_edit_that_is_undone_waits_no_more(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.save(("requirements.txt", "packages 1"))
+    assert [one.how for one in world.of(events.HoldEnded)] == ["gone"]
+    assert not world.waits
+    assert world.work == []
+
+
+def test_whoever_saves_without_a_pause_gets_a_build_all_the_same() -> None:
+    holding = Holding()
+    for at in range(20):
+        holding.begin(float(at), 3.0, 10.0)
+    assert holding.until == 10.0
+    holding.put_off(15.0)
+    assert holding.until == 15.0 + LATER_SECONDS
+    assert not holding.is_over(16.0)
+    holding.end()
+    assert holding.left(0.0, 0.25) == 0.25
+
+
+def test_the_wait_grows_with_the_price_up_to_the_most(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    plan = world.of(events.Planned)[-1].plan
+    assert quiet_seconds(plan, share=0.2, most=10.0) == pytest.approx(0.2 * plan.seconds)
+    assert quiet_seconds(plan, share=5.0, most=10.0) == 10.0
+    assert quiet_seconds(world.of(events.Planned)[0].plan, share=5.0, most=10.0) == 0.0
+
+
+# Keys
+
+
+def test_a_key_starts_what_waits(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("b")
+    assert [name for name, _ in world.work] == ["devloop-build"]
+    assert [one.how for one in world.of(events.HoldEnded)] == ["asked"]
+
+
+def test_the_key_for_a_rebuild_starts_what_waits_too(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("r")
+    assert [name for name, _ in world.work] == ["devloop-build"]
+    assert not world.waits
+
+
+def test_what_is_skipped_is_left_alone_until_it_is_saved_again(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("x")
+    world.save(("main.py", "two"))
+    world.settle()
+    assert world.served == "packages 1|two"
+    assert world.of(events.HoldEnded)[-1] == events.HoldEnded("skipped", ("requirements.txt",))
+    world.save(("requirements.txt", "packages 3"))
+    world.settle()
+    assert world.served == "packages 3|two"
+
+
+def test_what_was_skipped_can_be_built_by_a_key(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("xb")
+    world.settle()
+    assert world.served == "packages 2|one"
+
+
+def test_a_build_can_be_put_off(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("z")
+    assert world.held.is_postponed
+    assert world.held.wait_seconds == pytest.approx(LATER_SECONDS, abs=1)
+    assert world.work == []
+
+
+def test_without_anything_that_waits_the_keys_say_so(world: Shop) -> None:
+    world.press("bxz")
+    assert [(one.what, one.refused) for one in world.of(events.Asked)] == [
+        (what, "nothing waits") for what in ("build", "skip", "later")
+    ]
+
+
+def test_who_is_asked_decides(folder: Path) -> None:
+    world = opened(folder, on_expensive="ask")
+    world.session.has_keys = True
+    world.save(("requirements.txt", "packages 2"))
+    assert world.held.wait_seconds is None
+    world.press("z")
+    assert world.of(events.Asked)[-1].refused
+    world.save(("main.py", "two"))
+    world.settle()
+    assert world.served == "packages 1|two"
+    world.press("b")
+    world.settle()
+    assert world.served == "packages 2|two"
+
+
+def test_where_nobody_can_be_asked_it_waits_and_says_so_once(folder: Path) -> None:
+    world = opened(folder, on_expensive="ask")
+    for number in (2, 3):
+        world.save(("requirements.txt", f"packages {number}"))
+        assert world.held.wait_seconds is not None
+        world.settle()
+    assert len(world.of(events.Problem)) == 1
+
+
+def test_a_pause_ends_the_wait_and_going_on_starts_the_build(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("p")
+    assert not world.waits
+    world.press("p")
+    assert [name for name, _ in world.work] == ["devloop-build"]
+
+
+def test_on_expensive_build_starts_at_once(folder: Path) -> None:
+    world = opened(folder, on_expensive="build")
+    world.save(("requirements.txt", "packages 2"))
+    assert [name for name, _ in world.work] == ["devloop-build"]
+
+
+# What goes wrong
+
+
+def test_a_part_that_crashes_is_not_tried_again_before_the_next_save(world: Shop) -> None:
+    world.containers.restart_crashes = [3]
+    world.save(("requirements.txt", "packages 2"), ("main.py", "two"))
+    world.finish("sync")
+    assert world.of(events.DeployFailed)[-1].rolled_back
+    assert world.work == []
+    world.save(("main.py", "three"))
+    world.finish("sync")
+    assert world.served == "packages 1|three"
+
+
+def test_an_install_that_failed_waits_its_time_again(world: Shop) -> None:
+    world.builder.outcomes = [BuildOutcome("failed", 1.0, error="no such package", error_kind="step")]
+    world.save(("requirements.txt", "packages 2"))
+    world.settle()
+    world.save(("main.py", "two"))
+    assert [name for name, _ in world.work] == ["devloop-sync"]
+    assert world.waits
+
+
+def test_losing_the_engine_during_a_sync_starts_nothing(world: Shop) -> None:
+    world.containers.refusals = [EngineUnavailable("unix:///nowhere", "nothing listens there")]
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    assert world.work == []
+    assert len(world.of(events.EngineMissing)) == 1
+    assert not world.session._state.has_engine
+
+
+def test_an_image_whose_files_were_written_and_undone_meanwhile_is_built_again(world: Shop) -> None:
+    world.save(("Dockerfile", DOCKERFILE + "CMD one\n"))
+    world.save(("main.py", "middle"))
+    build = world.work.pop(0)
+    world.work.clear()
+    assert world.session._state.building is not None
+    build[1]()
+    world.save(("main.py", "one"))
+    world.settle()
+    assert world.served == "packages 1|one"
+    assert world.statuses()[-2:] == ["ok", "ok"]
+
+
+def test_files_that_are_written_again_and_again_are_doubted_only_so_often(world: Shop) -> None:
+    def touch(_: object) -> None:
+        now = time.monotonic()
+        world.feeds[0].on_batch(Batch(frozenset({"main.py"}), False, now, now, "quiet"))
+
+    world.builder.on_build = [touch]
+    world.save(("Dockerfile", DOCKERFILE + "CMD one\n"))
+    world.settle()
+    assert world.statuses() == ["ok"] * 4
+    assert "again and again" in world.of(events.Problem)[-1].message
+
+
+def flight(**answers: Any) -> Flight:  # noqa: ANN401 - parts of it stand in for the whole
+    nothing: Any = None
+    return Flight(Version("image", "run"), nothing, nothing, nothing, 0.0, **answers)
+
+
+def test_only_what_is_written_while_the_builder_reads_is_doubted() -> None:
+    one = flight()
+    began = one.began
+
+    def batch(first: float, last: float) -> Batch:
+        return Batch(frozenset({"a"}), False, first, last, "quiet")
+
+    one.doubt("main", batch(began - 2, began - 1))
+    assert one.doubts == {}
+    one.tell(StepStarted("d", "[internal] load build context", "internal", 0.0))
+    one.tell(
+        StepDone("d", "[internal] load build context", "internal", cached=False, seconds=0.1, error=None)
+    )
+    one.doubt("main", batch(began + 100, began + 100))
+    assert one.doubts == {}
+    one.doubt("main", batch(began, began + 100))
+    assert one.doubts == {"main": {"a"}}

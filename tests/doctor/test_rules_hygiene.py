@@ -59,6 +59,16 @@ def test_a_mode_in_digits_can_stand_on_the_copy(examine: Callable[..., Patient])
     assert "no option" in examine(relative, FILES).stops("chown-after-copy")
 
 
+def test_files_that_are_copied_beside_the_folder_keep_their_owner(examine: Callable[..., Patient]) -> None:
+    patient = examine(
+        "FROM node:20\nWORKDIR /srv/web\nCOPY app.py .\nCOPY sub sub\nRUN chown -R node:node /srv/web/sub\n",
+        FILES,
+    )
+    assert patient.changes("chown-after-copy") == (
+        "-COPY sub sub\n-RUN chown -R node:node /srv/web/sub\n+COPY --chown=node:node sub sub"
+    )
+
+
 UNCERTAIN = {
     "a step made files there": "FROM node:20\nWORKDIR /app\nCOPY . .\nRUN npm install\n"
     "RUN chown -R node /app\n",

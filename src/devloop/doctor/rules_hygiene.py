@@ -30,6 +30,7 @@ from devloop.doctor.graphs import (
 from devloop.doctor.mentions import copied_files
 from devloop.doctor.model import Finding, LineEdit, Proposal
 from devloop.doctor.rewrite import edit_of, text_of, with_flags, without_words
+from devloop.paths import context_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ def recursive_owner(subject: Subject) -> Iterator[Finding]:
                 for one in steps_above(graph, step)
                 if isinstance(one.instruction, ins.Copy | ins.Add)
                 and one.destination is not None
-                and any(_meet(_destination(one), path) for path in change.paths)
+                and any(_meet(place, path) for place in _places(subject, one) for path in change.paths)
             ]
             if not copies:
                 continue
@@ -121,6 +122,20 @@ def _change(command: Command, step: Step) -> _Change | None:
 
 def _destination(step: Step) -> str:
     return (step.destination or "/").rstrip("/") or "/"
+
+
+def _places(subject: Subject, step: Step) -> list[str]:
+    """Return where a COPY puts its sources: files that it names, in their folder, else the folder itself."""
+    folder = _destination(step)
+    instruction = step.instruction
+    if not isinstance(instruction, ins.Copy | ins.Add) or not (step.destination or "").endswith("/"):
+        return [folder]
+    files = {one.path for one in subject.paths}
+    sources = [context_path(source) for source in instruction.sources]
+    is_local = not (isinstance(instruction, ins.Copy) and (instruction.from_ or instruction.parents))
+    if not is_local or instruction.heredocs or not all(source in files for source in sources):
+        return [folder]
+    return [posixpath.join(folder, posixpath.basename(source)) for source in sources]
 
 
 def _meet(destination: str, path: str) -> bool:
@@ -189,7 +204,7 @@ def _owner_problem(
         assert isinstance(instruction, ins.Copy | ins.Add)  # noqa: S101 - chosen so by the caller
         if one.stage != step.stage or one.is_trigger:
             return "the COPY stands in another stage, which others may start from"
-        if not is_above(path, _destination(one)):
+        if not all(is_above(path, place) for place in _places(subject, one)):
             return "the COPY also brings files that are not changed"
         if instruction.chown or instruction.chmod:
             return "the COPY sets owner or mode already"

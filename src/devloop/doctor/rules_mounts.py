@@ -363,7 +363,17 @@ def _is_left_alone(subject: Subject, kind: str, family: str, step: Step) -> bool
         return True
     if dict(step.environment).get("UV_LINK_MODE") == "symlink" and family == "uv":
         return True
-    return kind in _SMALL and _has_mounts(subject, family, _relatives(subject, step))
+    is_small = kind in _SMALL or _only_generates(subject.steps[step.number].cost.command)
+    return is_small and _has_mounts(subject, family, _relatives(subject, step))
+
+
+_GENERATES = re.compile(r"\bgo generate\b")
+_COMPILES = re.compile(r"\bgo (?:-C \S+ )?(?:build|test|install|run|vet|mod|get|tool)\b")
+
+
+def _only_generates(text: str) -> bool:
+    """Tell whether the one thing that go does is to start generators, which may use no module at all."""
+    return _GENERATES.search(text) is not None and _COMPILES.search(text) is None
 
 
 def _has_mounts(subject: Subject, family: str, steps: Sequence[Step]) -> bool:
@@ -644,6 +654,8 @@ def forgotten_mount(subject: Subject) -> Iterator[Finding]:
                 continue
             missing = _missing_mounts(subject, step, run, family)
             if not missing or _needs_its_layer(subject, family, step):
+                continue
+            if _only_generates(priced.cost.command):
                 continue
             above, flags = missing
             text = with_flags(text_of(subject, run), flags, subject.dockerfile.escape)

@@ -114,6 +114,13 @@ def test_lists_that_a_hidden_step_may_need_stay_in_their_layer(examine: Callable
     assert "package lists" in patient.stops("no-cache-mount")
 
 
+def test_lists_that_an_earlier_layer_holds_are_not_hidden(examine: Callable[..., Patient]) -> None:
+    # The update stays cached as a layer, while its cache may have been cleaned away.
+    alone = examine("FROM debian:12\nRUN apt-get update\nRUN apt-get install -y curl\n")
+    assert "another layer" in alone.stops("no-cache-mount")
+    assert "another layer" in examine("FROM ours\nRUN apt-get install -y curl\n").stops("no-cache-mount")
+
+
 GO = "FROM golang:1.23 AS build\nWORKDIR /src\nCOPY go.mod go.sum ./\n"
 GO_FILES = {"go.mod": "module a\n", "go.sum": "x\n", "main.go": "package main\n"}
 GO_END = "FROM scratch\nCOPY --from=build /a /a\n"

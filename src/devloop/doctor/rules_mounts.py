@@ -459,7 +459,7 @@ def _edit(subject: Subject, one: _Candidate, group: Sequence[_Candidate]) -> tup
     prefix, problem = _prefix(subject, one, group)
     if problem:
         return None, problem
-    for part in prefix:
+    for part in reversed(prefix):
         put = _before(cleaned, part, escape, one.run)
         if put is None:
             return None, "the step is no shell command that can be added to"
@@ -590,6 +590,8 @@ def _prefix(subject: Subject, one: _Candidate, group: Sequence[_Candidate]) -> t
             found.append(f"unset {variable}")
     if "apt" not in one.families:
         return found, ""
+    if _takes_lists_from_below(subject, one):
+        return [], "it installs from package lists of another layer, which a mount would hide"
     if _keeps_lists_for_others(subject, group):
         return [], "a step whose work cannot be seen may need the package lists of an earlier layer"
     texts = [subject.steps[step.number].cost.command for step in steps_above(subject.model.graph, one.step)]
@@ -603,6 +605,21 @@ def _prefix(subject: Subject, one: _Candidate, group: Sequence[_Candidate]) -> t
                 "echo 'Binary::apt::APT::Keep-Downloaded-Packages \"true\";' > /etc/apt/apt.conf.d/keep-cache"
             )
     return found, ""
+
+
+_UPDATES = re.compile(
+    r"\b(apt-get|apt|aptitude)\b[^&;|\n]*\supdate\b|\binstall_packages\b|\badd-apt-repository\b"
+)
+
+
+def _takes_lists_from_below(subject: Subject, one: _Candidate) -> bool:
+    """Tell whether a step installs without an update of its own.
+
+    A mount would not do for lists: the update stays cached when the cache is long gone.
+    """
+    if "apt-install" not in one.kinds:
+        return bool(steps_below(subject.model.graph, one.step)) and "apt-update" in one.kinds
+    return _UPDATES.search(one.priced.cost.command) is None
 
 
 def _keeps_lists_for_others(subject: Subject, group: Sequence[_Candidate]) -> bool:

@@ -81,7 +81,9 @@ class Lab:
                     lines=((step.span.first, step.span.last),),
                 )
             )
-        outcome = BuildOutcome("ok", 3.0, steps=tuple(steps), has_provenance=True)
+        outcome = BuildOutcome(
+            "ok", 3.5, steps=tuple(steps), has_provenance=True, context_bytes=99, context_seconds=0.25
+        )
         self.teacher.teach(flight, outcome)
         [newest] = self.memory.builds(1)
         assert newest == self.teacher.record
@@ -174,6 +176,22 @@ def test_the_expected_seconds_are_those_of_the_build_alone(lab: Lab) -> None:
     (lab.folder / "app.py").write_text("another length")
     lab.build(COPY, MAKE, CHECK)
     [newest] = lab.memory.builds(1)
-    assert newest.predicted_seconds == 3.0
+    assert newest.predicted_seconds == 3.5  # its chain, and what the first one took beyond that
     assert lab.flight is not None
     assert lab.flight.answered.rebuild_seconds == 63.0
+
+
+def test_a_build_is_recorded_with_its_longest_chain_and_the_way_of_its_context(lab: Lab) -> None:
+    lab.build(COPY, MAKE, CHECK)
+    [record] = lab.memory.builds(1)
+    assert (record.chain_seconds, record.context_bytes, record.context_seconds) == (3.0, 99, 0.25)
+
+
+def test_stages_that_were_built_side_by_side_count_by_the_longer_one(lab: Lab) -> None:
+    (lab.folder / "Dockerfile").write_text(
+        "FROM base AS one\nRUN a\nRUN b\nFROM base AS two\nRUN c\n"
+        "FROM base\nCOPY --from=one /o /\nCOPY --from=two /t /\n"
+    )
+    lab.build(2, 3, 5, 7, 8)
+    [record] = lab.memory.builds(1)
+    assert record.chain_seconds == 4.0

@@ -83,26 +83,39 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
     kept = unsilenced(subject, found, workspace.settings.doctor.ignore)
     history = read_history(workspace, limit)
     weighed = sorted((weigh(workspace, subject, one, history) for one in kept), key=_order)
-    proven = tuple(
-        _proven(
-            workspace,
-            subject,
-            one,
-            history,
-            proving if proving.first is None or number < proving.first else replace(proving, engine=None),
-        )
-        for number, one in enumerate(weighed)
-    )
+    proven: list[Examined] = []
+    for number, one in enumerate(weighed):
+        if number == proving.first:
+            proving = replace(proving, engine=None)
+        proven.append(_proven(workspace, subject, one, history, proving))
+        if _does_not_build(proven[-1]):
+            # What does not build as it stands would fail again beside every other proposal.
+            proving = replace(proving, engine=None)
     return Examination(
         name=subject.model.location.name,
         dockerfile=subject.name,
         source=subject.source,
-        findings=proven,
+        findings=tuple(proven),
         commits=history.now.commits if history.now is not None else None,
         weeks=history.now.weeks if history.now is not None else 0,
         reason=history.reason,
         silenced=len(found) - len(kept),
-        is_built=proving.engine is not None,
+        is_built=any(_was_built(one) for one in proven),
+    )
+
+
+def _was_built(one: Examined) -> bool:
+    checks = one.proof.checks if one.proof is not None else ()
+    return any(check.name == "builds" and check.verdict == "passed" for check in checks)
+
+
+def _does_not_build(one: Examined) -> bool:
+    checks = one.proof.checks if one.proof is not None else ()
+    return any(
+        check.name == "builds"
+        and check.verdict == "not verified"
+        and check.sentence.startswith("as it stands")
+        for check in checks
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from devloop.dockerfile import instructions as ins
-from devloop.dockerfile.stages import BuildGraph, FromContext, FromImage, FromRemote, FromVertex
+from devloop.dockerfile.stages import BuildGraph, FromContext, FromImage, FromRemote, FromVertex, Taken
 from devloop.doctor.sameness import CACHE_VARIABLES
 
 if TYPE_CHECKING:
@@ -53,8 +53,26 @@ def deeds(graph: BuildGraph) -> list[Deed]:
     for step in graph.steps:
         if step.vertex is not None:
             vertex = graph.vertices[step.vertex]
-            found.append(Deed(step.keyword, step.span.first, step.text, _parts(graph, step, vertex)))
+            parts = _parts(graph, step, vertex)
+            keyword = step.keyword
+            if keyword == "ADD" and _only_copies(vertex):
+                keyword = "COPY"
+                parts = tuple((name, text.replace(*_ADDS_AS_COPY)) for name, text in parts)
+            found.append(Deed(keyword, step.span.first, step.text, parts))
     return found
+
+
+_ARCHIVE: Final = re.compile(r"\.(?:tar|tgz|tbz2?|txz|tzst|gz|bz2|xz|zst|zip)$|[*?\[]", re.IGNORECASE)
+_ADDS_AS_COPY: Final = ("(True, None)", "(False, None)")
+
+
+def _only_copies(vertex: Vertex) -> bool:
+    """Tell whether an ADD does what a COPY does: nothing of what it takes is remote or may be an archive."""
+    return all(isinstance(entry.producer, FromContext) for entry in vertex.inputs if entry.taken) and not any(
+        isinstance(entry.producer, FromRemote) or any(_ARCHIVE.search(source) for source in taken.sources)
+        for entry in vertex.inputs
+        for taken in entry.taken or (Taken(()),)
+    )
 
 
 def _parts(graph: BuildGraph, step: Step, vertex: Vertex) -> tuple[tuple[str, str], ...]:
@@ -134,7 +152,7 @@ LEEWAY: Final[Mapping[Intent, Leeway]] = {
     # `COPY --chown` stands for a `RUN chown` below it.
     "owner": Leeway(frozenset({"owner", "mode", "command"}), gone=frozenset({"OWNER"})),
     "base": Leeway(frozenset({"reference"})),
-    "stage": Leeway(frozenset({"environment", "source", "user"}), new=frozenset({"FROM", "COPY", "WORKDIR"})),
+    "stage": Leeway(frozenset({"environment", "source"}), new=frozenset({"FROM", "COPY", "WORKDIR"})),
     "manifest": Leeway(frozenset({"mounts", "source"}), new=frozenset({"FROM", "COPY", "WORKDIR", "RUN"})),
     "command": Leeway(),
 }
@@ -148,18 +166,21 @@ _INSTALLS: Final = re.compile(
     r"\b(?:pip3? (?:install|download|wheel)|uv (?:sync|pip)|poetry install|(?:pdm|pipenv) (?:sync|install)"
     r"|npm (?:ci|install|i)|yarn(?: install)?|pnpm (?:install|i|fetch)|bun install|go mod (?:download|vendor)"
     r"|go (?:build|install) std|cargo (?:fetch|build|vendor|chef)|mvnw? .*dependency:|gradlew? .*dependencies"
-    r"|dotnet restore|composer install|bundle (?:install|config)|mix deps\.|apt-get |apk add)"
+    r"|dotnet restore|composer install|bundle (?:install|config)|mix deps\.|apt-get |apk add"
+    r"|composer dump-autoload)"
 )
 _OWNER_COMMANDS: Final = re.compile(r"(?:chown|chmod|chgrp)\s")
 _CLEANUPS: Final = re.compile(
     r"rm\s+(?:-\w+\s+)*(?:/var/(?:lib/apt/lists|cache/(?:apt|apk|dnf|yum))\S*|/root/\.\w+\S*|~/\.\w+\S*"
-    r"|/etc/apt/apt\.conf\.d/docker-clean)(?:\s+/(?:var|tmp|root)/\S*)*"
+    r"|/etc/apt/apt\.conf\.d/docker-clean|/tmp/\*|/var/tmp/\*)(?:\s+/(?:var|tmp|root)/\S*)*"
     r"|apt-get\s+(?:-\w+\s+)*(?:clean|autoclean|autoremove\b.*)|(?:dnf|yum|microdnf)\s+(?:-\w+\s+)*clean\s+all"
-    r"|npm\s+cache\s+clean\b.*|yarn\s+cache\s+clean\b.*|pip3?\s+cache\s+purge"
-    r"|echo\s.*>\s*/etc/apt/apt\.conf\.d/keep-cache|true|:"
+    r"|(?:npm|yarn|uv|poetry)\s+cache\s+(?:clean|clear|prune|verify)\b.*|pip3?\s+cache\s+purge"
+    r"|(?:conda|mamba|micromamba)\s+clean\b.*|go\s+clean\b.*|pnpm\s+store\s+prune|composer\s+clear-?cache"
+    r"|unset\s+(?:PIP_NO_CACHE_DIR|UV_NO_CACHE)"
+    r"|echo\s.*>\s*/etc/apt/apt\.conf\.d/keep-cache|touch\s.*|true|:"
 )
 _CACHE_FLAGS: Final = re.compile(
-    r"\s--(?:no-cache-dir|no-cache|prefer-offline|cache(?:-dir|-folder)?[= ]\S+)(?=\s|$)"
+    r"\s--(?:no-cache-dir|no-cache|prefer-offline|no-restore|cache(?:-dir|-folder)?[= ]\S+)(?=\s|$)"
     r"|(?:^|(?<=\s))(?:PIP_NO_CACHE_DIR|UV_LINK_MODE|UV_NO_CACHE|POETRY_NO_CACHE)=\S+\s"
 )
 _JOINTS: Final = re.compile(r"&&|;|\n")
@@ -173,8 +194,24 @@ def compare_graphs(before: BuildGraph, after: BuildGraph, intends: frozenset[Int
         if partner is not None:
             left.remove(old)
             right.remove(partner)
-    found = [*_gone(left, right, intends), *_configuration(before, after, intends)]
+    found = [*_gone(left, right, intends), *_start(before, after, intends)]
+    found += _configuration(before, after, intends)
     return tuple(dict.fromkeys(found))
+
+
+def _start(before: BuildGraph, after: BuildGraph, intends: frozenset[Intent]) -> list[str]:
+    """Return a sentence where the image stands on something else, whatever else is built on the way."""
+    one, other = _bottom(before), _bottom(after)
+    if one.partition("@")[0] == other.partition("@")[0] or "stage" in intends:
+        return []
+    return [f"the image starts from {other}, not from {one}"]
+
+
+def _bottom(graph: BuildGraph) -> str:
+    stage = graph.stage(graph.target)
+    while stage.base_stage is not None:
+        stage = graph.stage(stage.base_stage)
+    return stage.base_reference
 
 
 def _without_common(before: list[Deed], after: list[Deed]) -> tuple[list[Deed], list[Deed]]:
@@ -193,6 +230,8 @@ def _gone(left: list[Deed], right: list[Deed], intends: frozenset[Intent]) -> li
     found: list[str] = []
     for deed in left:
         if "OWNER" in gone and deed.keyword == "RUN" and not _commands(deed, without_owners=True):
+            continue
+        if "INSTALL" in new and _is_split(deed, right):
             continue
         close = next((one for one in right if one.keyword == deed.keyword and _is_close(deed, one)), None)
         if close is not None:
@@ -219,6 +258,18 @@ def _shown(deed: Deed) -> str:
 
 
 _LONGEST: Final = 70
+
+
+def _is_split(old: Deed, new: list[Deed]) -> bool:
+    """Tell whether all that a RUN did was an install, and new ones call the same program for it.
+
+    Some installers have one command for what they download and another one for what needs the source.
+    """
+    if old.keyword != "RUN" or not all(_INSTALLS.match(one) for one in _commands(old, without_owners=False)):
+        return False
+    programs = {one.split()[0] for one in _commands(old, without_owners=False)}
+    others = (_commands(deed, without_owners=False) for deed in new if deed.keyword == "RUN")
+    return programs <= {one.split()[0] for commands in others for one in commands if _INSTALLS.match(one)}
 
 
 def _is_close(old: Deed, new: Deed) -> bool:

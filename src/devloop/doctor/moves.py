@@ -261,15 +261,18 @@ _LONGEST: Final = 70
 
 
 def _is_split(old: Deed, new: list[Deed]) -> bool:
-    """Tell whether all that a RUN did was an install, and new ones call the same program for it.
+    """Tell whether all that a RUN did was an install, and two new ones call the same program for it.
 
     Some installers have one command for what they download and another one for what needs the source.
     """
-    if old.keyword != "RUN" or not all(_INSTALLS.match(one) for one in _commands(old, without_owners=False)):
+    commands = _commands(old, without_owners=False) if old.keyword == "RUN" else []
+    programs = {one.split()[0] for one in commands if _INSTALLS.match(one)}
+    if len(programs) != 1 or not all(_INSTALLS.match(one) for one in commands):
         return False
-    programs = {one.split()[0] for one in _commands(old, without_owners=False)}
-    others = (_commands(deed, without_owners=False) for deed in new if deed.keyword == "RUN")
-    return programs <= {one.split()[0] for commands in others for one in commands if _INSTALLS.match(one)}
+    others = [_commands(deed, without_owners=False) for deed in new if deed.keyword == "RUN"]
+    return (
+        sum(any(_INSTALLS.match(one) and one.split()[0] in programs for one in each) for each in others) > 1
+    )
 
 
 def _is_close(old: Deed, new: Deed) -> bool:

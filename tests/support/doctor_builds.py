@@ -137,7 +137,7 @@ def build_both(project: Project, folder: Path, made: Images) -> Built:
         before = made.build(folder, project.dockerfile)
         middle = time.monotonic()
         applied: list[str] = []
-        written: set[str] = set()
+        written = {project.dockerfile}
         intends: set[Intent] = set()
         while finding := next((one for one in patient.findings() if one.proposal is not None), None):
             assert finding.proposal is not None

@@ -136,6 +136,26 @@ def test_what_can_be_proven_is_served_while_the_rest_waits(world: Shop) -> None:
     assert world.of(events.Deployed)[-1].behind == ()
 
 
+def test_an_expensive_edit_of_the_dockerfile_is_left_out_as_a_whole(world: Shop) -> None:
+    world.save(("Dockerfile", DOCKERFILE.replace("pip install", "pip install -v")))
+    assert world.held.paths == ("Dockerfile",)
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    assert world.served == "packages 1|two"
+    assert world.of(events.Deployed)[-1].behind == ("Dockerfile",)
+    world.settle()
+    assert world.served == "packages 1|two"
+    assert world.of(events.Deployed)[-1].action == "rebuild"
+
+
+def test_what_the_part_leaves_out_is_found_in_the_midst_of_others(world: Shop) -> None:
+    world.save(("other.py", "two"), ("requirements.txt", "packages 2"), ("main.py", "two"))
+    world.finish("sync")
+    [one] = world.engine.files.values()
+    assert one == {"/app/main.py": "two", "/app/other.py": "two"}
+    assert world.of(events.Deployed)[-1].behind == ("requirements.txt",)
+
+
 def test_a_session_that_ends_behind_is_known_to_be_behind(world: Shop, folder: Path) -> None:
     world.save(("requirements.txt", "packages 2"), ("main.py", "two"))
     world.finish("sync")

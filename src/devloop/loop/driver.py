@@ -895,11 +895,12 @@ class Session:
         is_current = self._reached is not None and self._reached.version == flight.version
         if is_current:
             self._explained = explained
-        else:
-            # What the tree wants now is planned by what this build has left in the cache.
+        # Where this image is not deployed, the tree is planned by what the build has left in the cache.
+        learns_first = not is_current and self._state.bridge != flight.version.image
+        if learns_first:
             self._learn(flight, outcome)
         self._advance(machine.BuildEnded(status))
-        if is_current:
+        if not learns_first:
             self._learn(flight, outcome)
         if self._explained is explained:
             # What came between the prediction and the build is known only now.

@@ -18,6 +18,7 @@ from devloop.ui.text import (
     symbols,
     text_width,
     wrap,
+    wrap_line,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def _finding(number: int, one: Examined, examination: Examination, width: int, m
     lines: list[Line] = [first, *(((_INDENT + text, "bold"),) for text in title[1:])]
     where = f"{examination.dockerfile}:{finding.first_line}"
     where += f"-{finding.last_line}" if finding.last_line > finding.first_line else ""
-    lines.append(((_INDENT, ""), (escape_controls(where), "accent"), (f"  {finding.code}", "dim")))
+    place: Line = ((_INDENT, ""), (escape_controls(where), "accent"), (f"  {finding.code}", "dim"))
+    lines += wrap_line(place, width, hang=0)
     lines += _fact("costs", _cost_sentence(one), width)
     lines += _fact("why", finding.why, width)
     lines += _fact("way out", finding.way_out, width)

@@ -1,0 +1,134 @@
+"""`devloop doctor` on the command line, without an engine: what it prints, writes, refuses and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devloop.cli import run
+from support.doctor import written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCKERFILE = "FROM python:3.12-slim\nWORKDIR /app\nCOPY . .\nRUN pip install -r requirements.txt\n"
+FIXED_ORDER = [
+    "COPY requirements.txt ./",
+    "RUN --mount=type=cache,target=/root/.cache/pip \\",
+    "    pip install -r requirements.txt",
+    "COPY . .",
+]
+FILES = {"requirements.txt": "flask\n", "a.py": "1\n", ".dockerignore": ".git\nDockerfile\n.dockerignore\n"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DEVLOOP_STATE_DIR", str(tmp_path / "state"))
+    return written(tmp_path / "shop", DOCKERFILE, FILES)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def with_history(project: Path, commits: int = 4) -> Path:
+    git(project, "init")
+    for number in range(commits):
+        (project / "a.py").write_text(f"{number}\n")
+        git(project, "add", "-A")
+        git(project, "commit", "-m", f"commit {number}")
+    return project
+
+
+def doctor(*arguments: object) -> int:
+    return run(["doctor", "--no-build", *(str(one) for one in arguments)])
+
+
+def test_findings_are_weighed_by_the_commits_of_people(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor("--json", with_history(project)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["commits"] == 3
+    first = found["findings"][0]
+    assert (first["code"], first["runs_a_week"], first["seconds_a_week"]) == (
+        "source-before-install",
+        3.0,
+        60.0,
+    )
+    assert found["built"] is False
+
+
+def test_without_a_history_that_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(project) == 0
+    text = capsys.readouterr().out
+    assert "how often each runs is not known" in " ".join(text.split())
+    assert "20s a run" in text
+
+
+def test_fix_writes_every_change_and_keeps_what_was_there(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor("--fix", with_history(project)) == 0
+    assert (project / "Dockerfile").read_text().splitlines()[2:] == FIXED_ORDER
+    (kept,) = (tmp_path / "state" / "backups").rglob("Dockerfile")
+    assert kept.read_text() == DOCKERFILE
+    assert str(kept) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_fix_leaves_a_file_alone_that_git_calls_dirty(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dirty = f"# mine\n{DOCKERFILE}"
+    (with_history(project) / "Dockerfile").write_text(dirty)
+    assert doctor("--fix", project) == 1
+    assert "git does not have" in capsys.readouterr().err
+    assert (project / "Dockerfile").read_text() == dirty
+    assert doctor("--fix", "--force", project) == 0
+    assert (project / "Dockerfile").read_text().startswith("# mine\n")
+    assert (project / "Dockerfile").read_text() != dirty
+
+
+def test_the_diff_is_what_fix_would_write(project: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert doctor("--diff", project) == 0
+    subprocess.run(["git", "apply", "-"], cwd=project, input=capsysbinary.readouterr().out, check=True)
+    applied = (project / "Dockerfile").read_text()
+    (project / "Dockerfile").write_text(DOCKERFILE)
+    assert doctor("--fix", project) == 0
+    assert (project / "Dockerfile").read_text() == applied != DOCKERFILE
+
+
+@pytest.mark.parametrize(("seconds", "status"), [("10", 1), ("1000", 0)])
+def test_the_exit_status_is_for_ci(project: Path, seconds: str, status: int) -> None:
+    assert doctor("--fail-over", seconds, with_history(project)) == status
+
+
+@pytest.mark.parametrize("place", ["comment", "configuration"])
+def test_what_is_silenced_is_counted_and_not_shown(
+    project: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    if place == "comment":
+        text = DOCKERFILE.replace("COPY . .", "# devloop: ignore=source-before-install\nCOPY . .")
+        (project / "Dockerfile").write_text(text)
+    else:
+        (project / "devloop.toml").write_text('[doctor]\nignore = ["source-before-install"]\n')
+    assert doctor("--json", project) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "source-before-install" not in {one["code"] for one in found["findings"]}
+    assert found["silenced"] == 1
+
+
+def test_a_broken_dockerfile_is_an_error_with_its_place(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "Dockerfile").write_text("FROM scratch\nCOPPY a b\n")
+    assert doctor(project) == 1
+    assert "Dockerfile:2:1" in capsys.readouterr().err
+
+
+def test_two_ways_of_printing_at_once_are_refused(project: Path) -> None:
+    assert doctor("--json", "--sarif", project) == 2

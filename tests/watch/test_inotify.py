@@ -2,6 +2,7 @@ import errno
 import shutil
 import stat
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,22 @@ def test_a_directory_that_becomes_readable_is_watched_from_then_on(tree: Path) -
     assert Dirty("src/app") in backend.wait(5.0)
     assert "src/app" in backend._watch_of
     backend.close()
+
+
+@pytest.mark.parametrize(("pause_ends_it", "rests"), [(False, 3), (True, 0)])
+def test_events_without_a_pause_are_left_to_gather_and_none_is_lost(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, pause_ends_it: bool, rests: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    settings = WatchSettings(
+        rush_events=4, rush_rest_seconds=0.5, rush_end_seconds=0.0 if pause_ends_it else 60.0
+    )
+    backend = InotifyBackend(Scope(str(tree)), settings)
+    backend.start()
+    for number in range(5):
+        # Three events: made, written, closed.
+        (tree / f"src/{number}").write_text("new")
+        assert Dirty(f"src/{number}") in backend.wait(5.0)
+    backend.close()
+    assert slept == [0.5] * rests

@@ -68,6 +68,12 @@ class WatchSettings:
     """A lock under which nothing moves is no checkout: `git commit -a` keeps it while its editor is open."""
     gather_seconds: float = 0.001
     """After an event on a file that is still open, wait so long for its close: one save, one report."""
+    rush_events: int = 100
+    """After so many events without a pause they are left to gather: reading each at once slows the writer."""
+    rush_rest_seconds: float = 0.004
+    """How long they gather: far less than a burst's quiet time, and far from filling the kernel's queue."""
+    rush_end_seconds: float = 0.01
+    """A pause that ends a rush."""
     root_check_seconds: float = 2.0
     """How often to make sure that the root is still the directory that is watched."""
     root_gone_seconds: float = 0.2

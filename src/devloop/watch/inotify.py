@@ -252,6 +252,7 @@ class InotifyBackend:
         self._mounts: dict[str, str] = {}
         self._refused: list[str] = []
         self._told_limit = False
+        self._rush = 0
         self._root_identity: tuple[int, int] | None = None
         self._root_due = 0.0
 
@@ -273,12 +274,26 @@ class InotifyBackend:
 
     def wait(self, timeout: float | None) -> list[WatchEvent]:
         """Return what happened, after `timeout` seconds at most."""
-        events = self._process(self._kernel.read(self._time_left(timeout)))
+        events = self._process(self._read(self._time_left(timeout)))
         gather_end = time.monotonic() + self._settings.gather_seconds
         while is_half_a_save(events) and (left := gather_end - time.monotonic()) > 0:
             # The close of a small save is microseconds away; with it the save is one report, not two.
             events = merge(events, self._process(self._kernel.read(left)))
         return [*events, *self._tend(time.monotonic())]
+
+    def _read(self, timeout: float | None) -> list[RawEvent]:
+        if self._rush >= self._settings.rush_events:
+            # Every event that finds us asleep in the kernel makes the writer wake us, which takes it longer
+            # than the writing.
+            rest = self._settings.rush_rest_seconds
+            time.sleep(rest)
+            timeout = None if timeout is None else max(0.0, timeout - rest)
+        before = time.monotonic()
+        found = self._kernel.read(timeout)
+        if time.monotonic() - before >= self._settings.rush_end_seconds:
+            self._rush = 0
+        self._rush += len(found)
+        return found
 
     def wake(self) -> None:
         self._kernel.wake()

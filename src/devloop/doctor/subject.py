@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from devloop.doctor.model import ContextFile, PricedStep, Subject
 from devloop.errors import DevloopError
-from devloop.project.planner import classify_steps, price_steps
+from devloop.project.planner import classify_steps, price_steps, priors_of
 from devloop.project.reading import ReadingProblem
 from devloop.project.texts import read_text
 
@@ -43,9 +43,14 @@ def with_source(workspace: Workspace, subject: Subject, source: bytes) -> Subjec
 def subject_of(workspace: Workspace, model: Model, tree: Tree, paths: tuple[ContextFile, ...]) -> Subject:
     """Put together what was read, and price the steps."""
     warn_seconds = workspace.settings.warn_seconds
-    classes = classify_steps(model.graph, threshold_seconds=warn_seconds)
+    table = priors_of(workspace.settings)
+    classes = classify_steps(model.graph, threshold_seconds=warn_seconds, table=table)
     costs = price_steps(
-        model.graph, workspace.memory.history, workspace.location.identity, warn_seconds=warn_seconds
+        model.graph,
+        workspace.memory.history,
+        workspace.location.identity,
+        warn_seconds=warn_seconds,
+        table=table,
     )
     root = model.main.root
     visible = {one.path for one in paths}

@@ -13,6 +13,7 @@ from devloop.ui.text import (
     Line,
     Span,
     Style,
+    bytes_text,
     count,
     escape_controls,
     instruction_text,
@@ -208,16 +209,6 @@ def _weight_row(weight: Weight) -> tuple[Span, ...]:
         (bytes_text(weight.before), ""),
         (bytes_text(weight.after), "bold"),
     )
-
-
-def bytes_text(number: int) -> str:
-    """Write bytes for reading, in powers of a thousand: `512 B`, `1.2 kB`, `35 MB`."""
-    size = float(number)
-    for unit in ("B", "kB", "MB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 9.95 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 # Markdown ---------------------------------------------------------------------------------------------------

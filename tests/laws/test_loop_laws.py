@@ -388,16 +388,21 @@ class Session(RuleBasedStateMachine):
         self.tell(DeployEnded(end == "serves", self.serving, is_unbridged=is_unbridged))
 
     @precondition(lambda self: self.syncing is not None)
-    @rule(end=st.sampled_from(["serves", "serves", "failed", "crashed"]))
+    @rule(end=st.sampled_from(["serves", "serves", "failed", "crashed", "rolled back"]))
     def the_sync_ends(self, end: str) -> None:
         attempted, self.syncing = self.syncing, None
+        assert attempted is not None
         self.can_sync = None
         self.serving = attempted if end == "serves" else None
-        if end == "crashed" and attempted == self.tree:
+        if end == "rolled back" and self.image not in {None, attempted.image}:
+            # The last good image is put back, without what was synced into its containers.
+            self.serving = Version(self.image or "", attempted.run)
+        is_crash = end in {"crashed", "rolled back"}
+        if is_crash and attempted == self.tree:
             self.failed = attempted
-        elif end == "crashed":
+        elif is_crash:
             self.refused = attempted
-        self.tell(SyncEnded(end == "serves", self.serving, crashed=end == "crashed"))
+        self.tell(SyncEnded(end == "serves", self.serving, crashed=is_crash))
 
     @precondition(lambda self: self.serving is not None)
     @rule()

@@ -18,6 +18,8 @@ from devloop.loop.events import (
     DeployFailed,
     EngineMissing,
     Event,
+    Held,
+    HoldEnded,
     Paused,
     Planned,
     Problem,
@@ -47,6 +49,11 @@ DEPLOYED = Deployed("rebuild", "web", (URL,), "", 1.0, 1.0)
 RESTARTED = Deployed("restart", "web", (URL,), "process", 0.5, 0.5)
 SYNCED = Deployed("sync+restart", "web", (URL,), "", 0.4, 0.6)
 SERVING = (*BUILDING, BUILT, DEPLOYED)
+LIST = "src/web_api/requirements.txt"
+HELD = Held((LIST,), (4,), 15.0, 1.5)
+ASKING = replace(HELD, wait_seconds=None)
+PART = Planned(made_up.part_plan(), ("src/web_api/main.py",), behind=(LIST,))
+BEHIND = replace(SYNCED, behind=(LIST,))
 
 
 def after(*events: Event) -> View:
@@ -168,6 +175,47 @@ def test_few_keys_are_shown_where_there_is_no_room_for_all() -> None:
 def test_the_keys_say_what_they_would_do_now() -> None:
     assert "p go on" in drawn(after(*SERVING, Paused(is_paused=True)), keys=True)[-1]
     assert "l show logs" in drawn(after(*SERVING, Asked("logs")), keys=True)[-1]
+
+
+# What waits
+
+
+def test_what_waits_has_a_line_that_counts_down() -> None:
+    view = after(*SERVING, PLANNED, HELD)
+    assert f"{LIST}: a build of about 15s starts in 1.5s" in drawn(view)[1]
+    assert f"{LIST}: a build of about 15s starts in 0.5s" in drawn(view, 101.0)[1]
+    assert title(view) == f"web - serving - {URL}"
+
+
+def test_what_waits_for_a_key_says_so_and_shows_the_keys() -> None:
+    view = after(*SERVING, PLANNED, ASKING)
+    assert "waits for b" in drawn(view)[1]
+    assert drawn(view, keys=True)[-1].startswith("b build  x skip  z later")
+    assert "b build" not in drawn(after(*SERVING), keys=True)[-1]
+
+
+def test_a_container_that_is_behind_is_told_by_the_paths_that_it_lacks() -> None:
+    behind = after(*SERVING, PLANNED, HELD, PART, BEHIND)
+    assert title(behind) == f"web - serving, behind by {LIST}"
+    assert "1 file synced since the image was built" in "\n".join(drawn(behind))
+    assert title(fold(behind, RESTARTED, 100.0)) == title(behind)
+    served = after(*SERVING, PLANNED, HELD, PART, BEHIND, HoldEnded("over", (LIST,)), *BUILDING[2:], BUILT)
+    assert title(fold(served, DEPLOYED, 100.0)) == f"web - serving - {URL}"
+
+
+def test_what_was_skipped_stays_in_the_board_until_it_is_built_or_saved_again() -> None:
+    skipped = (*SERVING, PLANNED, HELD, HoldEnded("skipped", (LIST,)))
+    view = after(*skipped, PART, BEHIND)
+    assert f"{LIST}: skipped until it is saved again" in drawn(view)[1]
+    assert drawn(view, keys=True)[-1].startswith("b build  r rebuild")
+    for event in (BuildStarted(5), HELD):
+        assert "skipped" not in "\n".join(drawn(fold(view, event, 100.0)))
+
+
+def test_a_hold_does_not_hide_a_build_in_flight() -> None:
+    view = after(*BUILDING, HELD)
+    assert "starts in 1.5s" in drawn(view)[1]
+    assert "building" in title(view)
 
 
 # In flight

@@ -407,9 +407,9 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
 _REQUESTS: Final[dict[str, str]] = {
     "rebuild": "rebuild",
     "restart": "restart",
-    "build": "build of what waits",
-    "skip": "skipping",
-    "later": "putting off",
+    "build": "build",
+    "skip": "skip",
+    "later": "delay",
 }
 
 KEYS: Final = (

@@ -119,3 +119,21 @@ def test_a_stage_may_come_and_every_command_stays() -> None:
     assert compare_graphs(before, graph_of(after), frozenset({"order"})) == (
         "the image starts from scratch, not from go",
     )
+
+
+def test_a_run_may_be_cut_in_two_behind_its_install_and_in_no_other_order() -> None:
+    def graph(text: str) -> BuildGraph:
+        found = parse(text.encode())
+        assert isinstance(found, Dockerfile)
+        resolved = resolve(found)
+        assert isinstance(resolved, BuildGraph)
+        return resolved
+
+    head = "FROM node\nWORKDIR /app\n"
+    whole = graph(f"{head}COPY . .\nRUN cd web && npm ci && npm run build\n")
+    manifests = "COPY web/package.json ./web/\n"
+    cut = graph(f"{head}{manifests}RUN cd web && npm ci\nCOPY . .\nRUN cd web && npm run build\n")
+    turned = graph(f"{head}{manifests}RUN cd web && npm run build\nCOPY . .\nRUN cd web && npm ci\n")
+    assert compare_graphs(whole, cut, frozenset({"order"})) == ()
+    assert compare_graphs(whole, turned, frozenset({"order"})) != ()
+    assert compare_graphs(whole, cut, frozenset()) != ()

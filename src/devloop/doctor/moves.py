@@ -167,7 +167,7 @@ _INSTALLS: Final = re.compile(
     r"|npm (?:ci|install|i)|yarn(?: install)?|pnpm (?:install|i|fetch)|bun install|go mod (?:download|vendor)"
     r"|go (?:build|install) std|cargo (?:fetch|build|vendor|chef)|mvnw? .*dependency:|gradlew? .*dependencies"
     r"|dotnet restore|composer install|bundle (?:install|config)|mix deps\.|apt-get |apk add"
-    r"|composer dump-autoload)"
+    r"|composer dump-autoload|swift package resolve)"
 )
 _OWNER_COMMANDS: Final = re.compile(r"(?:chown|chmod|chgrp)\s")
 _CLEANUPS: Final = re.compile(
@@ -194,6 +194,8 @@ def compare_graphs(before: BuildGraph, after: BuildGraph, intends: frozenset[Int
         if partner is not None:
             left.remove(old)
             right.remove(partner)
+    if "order" in intends:
+        _take_out_cuts(left, right)
     found = [*_gone(left, right, intends), *_start(before, after, intends)]
     found += _configuration(before, after, intends)
     return tuple(dict.fromkeys(found))
@@ -273,6 +275,28 @@ def _is_split(old: Deed, new: list[Deed]) -> bool:
     return (
         sum(any(_INSTALLS.match(one) and one.split()[0] in programs for one in each) for each in others) > 1
     )
+
+
+def _take_out_cuts(left: list[Deed], right: list[Deed]) -> None:
+    """Take out each RUN whose commands two new ones do in the same order, one below the other."""
+    for old in [one for one in left if one.keyword == "RUN"]:
+        wanted = _commands(old, without_owners=False)
+        news = [one for one in right if one.keyword == "RUN" and old.differing(one) <= {"command"}]
+        for head in news:
+            tail = next((one for one in news if one.line > head.line and _joined(head, one) == wanted), None)
+            if tail is not None:
+                left.remove(old)
+                right.remove(head)
+                right.remove(tail)
+                break
+
+
+def _joined(head: Deed, tail: Deed) -> list[str]:
+    """Return the commands of two RUNs as those of one; a folder that both enter is entered once."""
+    first, second = _commands(head, without_owners=False), _commands(tail, without_owners=False)
+    if first and second and first[0] == second[0] and first[0].startswith("cd "):
+        second = second[1:]
+    return [*first, *second]
 
 
 def _is_close(old: Deed, new: Deed) -> bool:

@@ -13,9 +13,9 @@ from devloop.dockerfile.instructions import Dockerfile, parse
 from devloop.dockerfile.stages import BuildGraph, resolve
 from devloop.doctor.branch import compare
 from devloop.doctor.replay import Commit, FileChange, Replay, ReplayGraph, fixed, replay
-from devloop.ui.branchtext import Verdict, branch_json, branch_lines, branch_markdown, bytes_text
+from devloop.ui.branchtext import Verdict, branch_json, branch_lines, branch_markdown
 from devloop.ui.replaytext import Side, Story, replay_json, replay_lines
-from devloop.ui.text import text_width
+from devloop.ui.text import bytes_text, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -47,7 +47,10 @@ RULES: Final[tuple[Rule, ...]] = (
     *rules_command.RULES,
 )
 COMMITS: Final = 200
+FEWEST_BUILDS: Final = 5
+"""Fewer commits than that which make a step run say nothing about how often one will."""
 _BY_HISTORY: Final = frozenset({rules_order.INSTALL, rules_order.PACKAGES})
+_AT_EVERY_RUN: Final = frozenset({"no-cache-mount", "cache-mount-forgotten"})
 _RANK: Final = {"security": 0, "speed": 1, "restart": 2, "size": 3}
 
 
@@ -195,7 +198,13 @@ def read_history(workspace: Workspace, limit: int) -> History:
     if not commits or not isinstance(model, Model):
         return History(reason="no commit of a person")
     graph = replay_graph(workspace, model, links=links)
-    return History(commits, replay(commits, fixed(graph)), links=links)
+    now = replay(commits, fixed(graph))
+    if len(now.builds) < FEWEST_BUILDS:
+        reason = (
+            f"only {len(now.builds)} of the last {len(commits)} commits change what this Dockerfile reads"
+        )
+        return History(reason=reason)
+    return History(commits, now, links=links)
 
 
 def weigh(workspace: Workspace, subject: Subject, finding: Finding, history: History) -> Examined:
@@ -204,7 +213,9 @@ def weigh(workspace: Workspace, subject: Subject, finding: Finding, history: His
     diffs = diffs_of(subject, finding.proposal)
     if history.now is None or not finding.wasted or finding.code == rules_variables.VOLATILE:
         return Examined(finding, basis=basis, diffs=diffs)
-    runs = max(weekly_runs(history.now, vertex, is_manifest) for vertex in finding.wasted)
+    # A cache mount helps whenever the step runs, also where it has to.
+    needed = (lambda _path: False) if finding.code in _AT_EVERY_RUN else is_manifest
+    runs = max(weekly_runs(history.now, vertex, needed) for vertex in finding.wasted)
     seconds = None if finding.seconds is None else finding.seconds * runs
     after = _after(workspace, subject, finding.proposal, history)
     if after is not None and _is_about_order(finding):

@@ -11,7 +11,7 @@ import pytest
 from devloop.cache.store import Miss
 from devloop.cli import run
 from devloop.cost.history import BuildRecord, StepRecord, SyncRecord
-from devloop.cost.report import BuildAccount, StepAccount, account_to_json
+from devloop.cost.report import WITHDRAWN, BuildAccount, StepAccount, account_to_json
 from devloop.project.discover import locate
 from devloop.project.memory import Memory
 from devloop.project.planner import step_key
@@ -319,6 +319,19 @@ def test_stats_add_up_builds_files_and_syncs(memory: Memory, capsys: Streams) ->
     text = text_of(capsys, "stats")
     assert "saved about 9.0s of waiting for rebuilds" in text
     assert "requirements.txt" in text
+    assert "no expensive edit was taken back before its build" in " ".join(text.split())
+
+
+def test_stats_count_what_edits_that_were_taken_back_have_spared(memory: Memory, capsys: Streams) -> None:
+    record(memory, 1.0, EDIT)
+    memory.record_sync(SyncRecord(2.0, WITHDRAWN, 0.0, 40.0))
+    memory.record_sync(SyncRecord(3.0, WITHDRAWN, 0.0, 20.5))
+    found = ask(capsys, "stats")
+    assert found["warnings"] == {"heeded": 2, "saved_seconds": 60.5}
+    assert found["syncs"]["count"] == 0
+    assert "2 expensive edits taken back in time; saved about 1m00s of builds" in " ".join(
+        text_of(capsys, "stats").split()
+    )
 
 
 def test_stats_weigh_the_context_and_name_the_ignore_lines(

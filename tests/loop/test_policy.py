@@ -333,6 +333,19 @@ def test_on_expensive_build_starts_at_once(folder: Path) -> None:
     assert [name for name, _ in world.work] == ["devloop-build"]
 
 
+def test_an_expensive_edit_that_is_taken_back_in_time_counts_as_a_build_spared(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    price = world.held.seconds
+    world.save(("requirements.txt", "packages 1"))
+    assert [(one.kind, one.rebuild_seconds) for one in world.session.memory.syncs()] == [("withdrawn", price)]
+
+
+def test_a_build_that_a_pause_puts_off_is_not_spared(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("p")
+    assert world.session.memory.syncs() == ()
+
+
 # What goes wrong
 
 

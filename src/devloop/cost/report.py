@@ -222,6 +222,18 @@ class SyncTotals:
     unpriced: int
 
 
+WITHDRAWN: Final = "withdrawn"
+"""The kind of a `SyncRecord` that stands for an expensive edit taken back before its build began."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeededTotals:
+    """Expensive edits that were taken back while their build waited, and what the builds would have taken."""
+
+    edits: int
+    saved_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Stats:
     """The figures of a project over everything that is remembered of it, and what its context weighs now."""
@@ -236,6 +248,7 @@ class Stats:
     quality: Quality
     calibration: Calibration
     syncs: SyncTotals
+    heeded: HeededTotals
     files: tuple[FileTotal, ...]
     misses: int
     last: tuple[BuildRecord, ...]
@@ -265,7 +278,8 @@ def summarize(
         steps=step_totals(builds)[:TOP_STEPS],
         quality=quality(pair for found in pairs for pair in found),
         calibration=calibrate(builds),
-        syncs=sync_totals(syncs),
+        syncs=sync_totals([sync for sync in syncs if sync.kind != WITHDRAWN]),
+        heeded=_heeded_totals([sync for sync in syncs if sync.kind == WITHDRAWN]),
         files=file_totals(pairs)[:TOP_FILES],
         misses=misses,
         last=tuple(builds[:last]),
@@ -344,6 +358,10 @@ def calibrate(builds: Iterable[BuildRecord]) -> Calibration:
         median(abs(expected - real) / real for expected, real in compared),
         median(expected / real for expected, real in compared),
     )
+
+
+def _heeded_totals(withdrawn: Sequence[SyncRecord]) -> HeededTotals:
+    return HeededTotals(len(withdrawn), sum(one.rebuild_seconds or 0.0 for one in withdrawn))
 
 
 def sync_totals(syncs: Sequence[SyncRecord]) -> SyncTotals:

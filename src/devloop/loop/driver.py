@@ -18,6 +18,7 @@ from typing import Literal, assert_never
 from devloop import __version__
 from devloop.cache.baseline import Baseline, base_images, vertex_digests
 from devloop.cost.history import BuildRecord, SyncRecord
+from devloop.cost.report import WITHDRAWN
 from devloop.dockerfile.stages import ImageConfig, Platform
 from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
 from devloop.engine.images import image_config, image_facts
@@ -131,6 +132,7 @@ class Session:
         self._doubts = 0
         self._holding = Holding()
         self._hold_paths: tuple[str, ...] = ()
+        self._hold_price: float | None = None
         self._hold_ends: Literal["over", "asked", "skipped", "gone"] = "gone"
         self._edited_at = started
         self._work: machine.Work = machine.NO_WORK
@@ -770,6 +772,7 @@ class Session:
 
     def _show_hold(self, reached: Reached, *, is_postponed: bool = False) -> None:
         plan, until = reached.answered.plan, self._holding.until
+        self._hold_price = plan.seconds
         self._show(
             events.Held(
                 self._hold_paths,
@@ -788,6 +791,10 @@ class Session:
     def _forget_hold(self) -> None:
         self._holding.end()
         self._show(events.HoldEnded(self._hold_ends, self._hold_paths))
+        state = self._state
+        is_undone = self._hold_ends == "gone" and state.wanted is not None and not state.work
+        if is_undone and not state.paused and not state.end and self._hold_price is not None:
+            self.memory.record_sync(SyncRecord(time.time(), WITHDRAWN, 0.0, self._hold_price))
 
     def _hold_key(self, what: Literal["build", "skip", "later"]) -> None:
         state = self._state

@@ -527,6 +527,7 @@ def stats_lines(
         *_fact("predicted", _quality(stats), width),
         *_fact("expected", _calibration(stats), width),
         *_fact("syncs", _syncs(stats), width),
+        *_fact("warnings", _heeded(stats), width),
         *_context(stats, width),
     ]
     if stats.steps:
@@ -605,6 +606,14 @@ def _syncs(stats: Stats) -> str:
     if found.unpriced:
         text += f" ({found.unpriced} whose rebuild has no price yet)"
     return text
+
+
+def _heeded(stats: Stats) -> str:
+    found = stats.heeded
+    if not found.edits:
+        return "no expensive edit was taken back before its build"
+    spared = f"saved about {seconds_text(found.saved_seconds)} of builds"
+    return f"{count(found.edits, 'expensive edit')} taken back in time; {spared}"
 
 
 def _context(stats: Stats, width: int) -> list[Line]:
@@ -694,6 +703,10 @@ def stats_json(name: str, stats: Stats) -> str:
             "seconds": rounded(syncs.seconds),
             "saved_seconds": rounded(syncs.saved_seconds) if syncs.syncs > syncs.unpriced else None,
             "unpriced": syncs.unpriced,
+        },
+        "warnings": {
+            "heeded": stats.heeded.edits,
+            "saved_seconds": rounded(stats.heeded.saved_seconds) if stats.heeded.edits else None,
         },
         "context": None if stats.context is None else _context_document(stats.context, stats.ignore_file),
         "steps": [

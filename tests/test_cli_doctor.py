@@ -35,7 +35,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def with_history(project: Path, commits: int = 4) -> Path:
+def with_history(project: Path, commits: int = 6) -> Path:
     git(project, "init")
     for number in range(commits):
         (project / "a.py").write_text(f"{number}\n")
@@ -53,12 +53,12 @@ def test_findings_are_weighed_by_the_commits_of_people(
 ) -> None:
     assert doctor("--json", with_history(project)) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["commits"] == 3
+    assert found["commits"] == 5
     first = found["findings"][0]
     assert (first["code"], first["runs_a_week"], first["seconds_a_week"]) == (
         "source-before-install",
-        3.0,
-        60.0,
+        5.0,
+        100.0,
     )
     assert found["built"] is False
 
@@ -132,3 +132,10 @@ def test_a_broken_dockerfile_is_an_error_with_its_place(
 
 def test_two_ways_of_printing_at_once_are_refused(project: Path) -> None:
     assert doctor("--json", "--sarif", project) == 2
+
+
+def test_a_history_that_is_too_short_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor(with_history(project, commits=4)) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "only 3 of the last 3 commits change what this Dockerfile reads" in text
+    assert "20s a run" in text

@@ -192,7 +192,7 @@ def test_a_bad_order_is_found_proven_and_mended_and_then_an_edit_installs_nothin
     write(project, example.dockerfile.format(base=base), example.files)
     commit(project, "begin")
     assert ran(devloop, example.install)
-    for number in range(4):
+    for number in range(6):
         source.write_text(f"edit {number}\n")
         commit(project, f"edit {number}")
     assert ran(devloop, example.install), "the example is bad: an edit of the source installs again"

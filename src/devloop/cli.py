@@ -330,7 +330,7 @@ def _run_session(path: Path, flags: dict[str, Any], *, once: bool) -> "tuple[int
         parse_publish(port)  # a bad one is said now, and not after the build
     memory = Memory(location)
     workspace = Workspace.remembered(location, settings, memory, os.environ)
-    display = make_display(settings.output, sys.stdout, os.environ)
+    display = make_display(settings.output, sys.stdout, os.environ, once=once)
 
     def reload() -> "tuple[Location, Settings]":
         again = project_of(path, flags)
@@ -469,7 +469,7 @@ def layers(  # noqa: PLR0917 - typer calls it by name
     with workspace_of(location, settings) as workspace:
         weights, image = weigh_layers(workspace) if size else (None, "")
         rows: Sequence[LayerRow] = layer_rows(workspace, weights)
-    print_lines(lambda style: layers_lines(rows, style.width, **style.options))
+    print_lines(lambda style: layers_lines(rows, style.table_width, **style.options))
     if weights is not None:
         total, unknown = weights.total, weights.unknown or 0
         print_lines(lambda style: weights_lines(total, unknown, image, style.width))
@@ -637,6 +637,8 @@ class _Style:
 
         is_terminal = sys.stdout.isatty()
         self.width = _width() if is_terminal else 100
+        # What reads a table from a pipe wants whole names.
+        self.table_width = self.width if is_terminal else 400
         self.options = {
             "ascii_only": wants_ascii(encoding=sys.stdout.encoding, environ=os.environ),
             "color": wants_color(is_terminal=is_terminal, environ=os.environ),

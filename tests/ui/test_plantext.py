@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devloop.plan.model import PathChange, Plan
-from devloop.ui.plantext import Size, layers_lines, plan_json, plan_lines, weights_lines
+from devloop.ui.plantext import Size, layers_lines, plan_json, plan_lines, runs_sentence, weights_lines
 from devloop.ui.text import text_width
 from support import made_up_session as made_up
 
@@ -155,3 +155,8 @@ def test_a_plan_is_shown_without_heavy_libraries() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert not loaded & {"rich", "pydantic", "docker", "json", "asyncio", "watchdog"}
+
+
+def test_a_sync_that_spares_no_step_and_takes_no_time_is_told_in_words() -> None:
+    idle = replace(made_up.nothing_plan(), action="sync", seconds=0.01)
+    assert runs_sentence(idle) == "less than 0.1s, where a rebuild would run no step"

@@ -1,5 +1,6 @@
 """The state behind the live view, and events in words."""
 
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -10,10 +11,13 @@ from devloop.loop.events import (
     ContainerExited,
     ContainerLog,
     Deployed,
+    DeployFailed,
+    EngineMissing,
     Event,
     Planned,
     Problem,
     SessionStarted,
+    Watching,
 )
 from devloop.ui.text import ASCII, paint
 from devloop.ui.view import View, describe, exit_words, fold
@@ -67,3 +71,26 @@ def test_the_caret_stands_below_its_column() -> None:
 @pytest.mark.parametrize("event", [event for _, event in made_up.session()])
 def test_no_event_says_anything_that_steers_the_terminal(event: Event) -> None:
     assert all(char.isprintable() for char in said(event, View()).replace("\n", ""))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        SESSION,
+        EngineMissing("no engine answers", "start it"),
+        Watching(3, 2, polling=False, seconds=0.1),
+        BuildFinished("failed", 1.0, 1, 0, "exit code 1", 4, "RUN pip install"),
+        DeployFailed("web could not be started", 1, (), rolled_back=False),
+    ],
+)
+def test_a_session_that_ends_with_its_first_version_says_nothing_of_saves(event: Event) -> None:
+    assert "save" in said(event, after(SESSION))
+    assert "save" not in said(event, replace(after(SESSION), is_once=True))
+
+
+def test_a_save_that_only_removes_files_is_told_as_such() -> None:
+    plan = made_up.list_plan()
+    gone = replace(plan, changes=tuple(replace(change, kind="removed") for change in plan.changes))
+    assert said(replace(PLANNED, plan=gone), after(SESSION)).startswith("deleted src/web_api/requirements")
+    both = replace(PLANNED, plan=gone, saved=(*PLANNED.saved, "README.md"))
+    assert said(both, after(SESSION)).startswith("saved ")

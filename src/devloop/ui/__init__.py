@@ -27,9 +27,16 @@ class Display(Protocol):
 
 
 def make_display(
-    output: Literal["auto", "live", "plain", "json"], stream: TextIO, environ: Mapping[str, str]
+    output: Literal["auto", "live", "plain", "json"],
+    stream: TextIO,
+    environ: Mapping[str, str],
+    *,
+    once: bool = False,
 ) -> Display:
-    """Choose the view: `auto` is live at a terminal that can move its cursor and plain everywhere else."""
+    """Choose the view: `auto` is live at a terminal that can move its cursor and plain everywhere else.
+
+    A session that ends with its first version (`once`) is not told what its next save would do.
+    """
     target = Output(stream)
     is_terminal = stream.isatty()
     if output == "json":
@@ -37,7 +44,7 @@ def make_display(
 
         return JsonLinesDisplay(target)
     if output == "live" or (output == "auto" and is_terminal and environ.get("TERM", "dumb") != "dumb"):
-        return _live(target, stream, environ)
+        return _live(target, stream, environ, once=once)
     from devloop.ui.plain import PlainDisplay
     from devloop.ui.text import wants_ascii, wants_color
 
@@ -47,6 +54,7 @@ def make_display(
         ascii_only=wants_ascii(encoding=target.encoding, environ=environ),
         # A log file gets colours only where somebody insists, as in CI systems that show them.
         color=wants_color(is_terminal=False, environ=environ),
+        once=once,
     )
 
 
@@ -76,7 +84,7 @@ def reading_keys(display: Display, stream: TextIO | None, press: Callable[[str],
         keyboard.close()
 
 
-def _live(target: Output, stream: TextIO, environ: Mapping[str, str]) -> Display:
+def _live(target: Output, stream: TextIO, environ: Mapping[str, str], *, once: bool) -> Display:
     from rich.console import Console
 
     from devloop.ui.live import LiveDisplay
@@ -98,6 +106,7 @@ def _live(target: Output, stream: TextIO, environ: Mapping[str, str]) -> Display
         target,
         ascii_only=wants_ascii(encoding=target.encoding, environ=environ),
         rewraps="XTERM_VERSION" not in environ and environ.get("TERM") != "linux",
+        once=once,
     )
 
 

@@ -64,6 +64,7 @@ class LiveDisplay:
         *,
         ascii_only: bool,
         rewraps: bool = True,
+        once: bool = False,
         refresh_seconds: float = 0.2,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _local_now,
@@ -76,7 +77,7 @@ class LiveDisplay:
         self._clock: Final = clock
         self._now: Final = now
         self._lock: Final = threading.RLock()
-        self._view = View()
+        self._view = View(is_once=once)
         self._drawn: list[int] = []  # the widths of the moving lines that stand on the screen
         self._drawn_size = ConsoleDimensions(0, 0)
         self._drawn_text = ""

@@ -27,6 +27,7 @@ class PlainDisplay:
         width: int,
         ascii_only: bool,
         color: bool = False,
+        once: bool = False,
         now: Callable[[], datetime] = _local_now,
     ) -> None:
         self._output: Final = output
@@ -35,7 +36,7 @@ class PlainDisplay:
         self._color: Final = color
         self._now: Final = now
         self._lock: Final = threading.Lock()
-        self._view = View()
+        self._view = View(is_once=once)
 
     def show(self, event: Event) -> None:
         """Write `event`; safe to call from any thread."""

@@ -10,6 +10,7 @@ from devloop.ui.text import (
     Span,
     Style,
     Symbols,
+    about_text,
     bytes_text,
     count,
     escape_controls,
@@ -133,7 +134,7 @@ def _changes(plan: Plan, room: int, marks: Symbols) -> list[tuple[str, str]]:
     if len(plan.ignored) > len(shown):
         rows.append(("", f"and {len(plan.ignored) - len(shown)} more that no step reads"))
     if not rows and not plan.runs:
-        rows.append(("", "nothing since the last build"))
+        rows.append(("", "nothing"))
     return rows
 
 
@@ -151,8 +152,9 @@ def runs_sentence(plan: Plan, *, measured: str = "measured on earlier builds her
     maybe = sum(step.status == "unknown" for step in plan.steps)
     total = len(plan.steps)
     if plan.action in {"sync", "sync+restart"}:
-        cost = f"about {seconds_text(plan.seconds)}" if plan.seconds is not None else "at once"
-        return f"{cost}, where a rebuild would run {sure + maybe} of {count(total, 'step')}"
+        cost = about_text(plan.seconds) if plan.seconds is not None else "at once"
+        steps = f"{sure + maybe} of {count(total, 'step')}" if sure + maybe else "no step"
+        return f"{cost}, where a rebuild would run {steps}"
     if not sure and not maybe:
         steps = f"all {total} steps stay cached" if total > 1 else "every step stays cached"
         if plan.config_changed:
@@ -172,11 +174,11 @@ def cost_words(plan: Plan, measured: str) -> str:
         return ""
     sources = {step.seconds_from for step in plan.runs if step.seconds is not None}
     if not plan.runs or not sources:
-        return f", about {seconds_text(plan.seconds)} in all"
+        return f", {about_text(plan.seconds)} in all"
     if sources == {"measured"}:
-        return f", about {seconds_text(plan.seconds)} in all ({measured})"
+        return f", {about_text(plan.seconds)} in all ({measured})"
     basis = "an estimate" if "measured" not in sources else "partly an estimate"
-    return f", about {seconds_text(plan.seconds)} in all ({basis})"
+    return f", {about_text(plan.seconds)} in all ({basis})"
 
 
 _STATUS: Final[dict[str, str]] = {"cached": "cached", "run": "runs", "unknown": "may run"}

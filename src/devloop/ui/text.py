@@ -272,6 +272,11 @@ def seconds_text(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def about_text(seconds: float) -> str:
+    """Write a duration that is a guess: `about 0.8s`; what is too short to tell is `less than 0.1s`."""
+    return "less than 0.1s" if seconds < 0.05 else f"about {seconds_text(seconds)}"
+
+
 def bytes_text(number: int) -> str:
     """Write bytes for reading, in powers of a thousand: `512 B`, `1.2 kB`, `35 MB`, `1.4 GB`."""
     if number < 1000:

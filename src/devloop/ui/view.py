@@ -87,7 +87,7 @@ class View:
     out, and `behind` are the paths whose newest text the container lacks. `held` is the build that waits,
     until `held_until` on the display's clock or for a key, and `skipped` the paths that the user left
     alone. `logs` are the container's last lines, kept so that they are not shown twice when it dies;
-    `hidden` counts those that were not shown.
+    `hidden` counts those that were not shown. `is_once` tells that the session ends with its first version.
     """
 
     project: str = ""
@@ -119,6 +119,7 @@ class View:
     hides_logs: bool = False
     hidden: int = 0
     is_over: bool = False
+    is_once: bool = False
 
     @property
     def serving(self) -> bool:
@@ -349,11 +350,11 @@ def describe(
 def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]:
     match event:
         case SessionStarted():
-            return _session(event, width)
+            return _session(event, before, width)
         case EngineMissing():
-            return _engine_missing(event, marks)
+            return _engine_missing(event, before, marks)
         case Watching():
-            return [_watching(event)]
+            return [] if before.is_once else [_watching(event)]
         case TakenOver():
             name, urls = escape_controls(event.container), "  ".join(map(escape_controls, event.urls))
             said = f"the container {name} of an earlier session still runs and is taken over"
@@ -493,7 +494,7 @@ def _explained(event: Explained, width: int, marks: Symbols) -> list[Line]:
     return lines
 
 
-def _session(event: SessionStarted, width: int) -> list[Line]:
+def _session(event: SessionStarted, before: View, width: int) -> list[Line]:
     if event.engine is None:
         ending = "and says what a rebuild would cost."
     elif event.runs_container:
@@ -510,16 +511,17 @@ def _session(event: SessionStarted, width: int) -> list[Line]:
     )
     return [
         (("devloop ", "bold"), (f"{event.version}  ", "dim"), (escape_controls(event.project), "accent")),
-        *(((f"  {part}", ""),) for part in wrap(purpose, width - 2)),
+        *(((f"  {part}", ""),) for part in ([] if before.is_once else wrap(purpose, width - 2))),
         *(((f"  {pad(label, 12)}", "dim"), (escape_controls(text), "")) for label, text in facts),
     ]
 
 
-def _engine_missing(event: EngineMissing, marks: Symbols) -> list[Line]:
+def _engine_missing(event: EngineMissing, before: View, marks: Symbols) -> list[Line]:
+    until = "Until then devloop says what each save would cost; it cannot build or run."
     return [
         ((f"{marks.warning} ", "warn"), (escape_controls(event.message), "bold")),
         *_hint(event.hint, marks),
-        (("  Until then devloop says what each save would cost; it cannot build or run.", ""),),
+        *(() if before.is_once else (((f"  {until}", ""),),)),
     ]
 
 
@@ -578,7 +580,9 @@ def _first_sentence(plan: Plan) -> str:
 
 def _saved(event: Planned, width: int, marks: Symbols) -> list[Line]:
     names = some_of(event.saved) or some_of(change.path for change in event.plan.changes)
-    start: Line = (("saved " if event.saved else "changed ", ""), (names, "bold"))
+    gone = {change.path for change in event.plan.changes if change.kind == "removed"}
+    verb = "deleted" if gone.issuperset(event.saved) else "saved"
+    start: Line = ((f"{verb} " if event.saved else "changed ", ""), (names, "bold"))
     if event.plan.earliest is None:
         return [start]
     where = reached(event.plan.earliest, width - 4, marks)
@@ -658,7 +662,7 @@ def _brief_error(error: str) -> str:
 
 def _still(before: View) -> list[Line]:
     """Say what a failure leaves behind."""
-    if not before.has_engine:
+    if not before.has_engine or before.is_once:
         return []
     if not before.runs_container:
         return [(("  The next save tries again.", ""),)]
@@ -783,7 +787,7 @@ def _deploy_failed(event: DeployFailed, before: View, marks: Symbols) -> list[Li
             ("" if "exit code" in event.message else exit_words(event.exit_code), ""),
         ),
         *_new_tail(event.log_tail, before, marks),
-        ((f"  {serves} The next save tries again.", ""),),
+        ((f"  {serves}{'' if before.is_once else ' The next save tries again.'}", ""),),
     ]
 
 

@@ -73,6 +73,7 @@ PURE = (
         "doctor.needs",
         "doctor.placed",
         "doctor.report",
+        "doctor.rules_manifest",
         "doctor.rules_variables",
         "doctor.rules_order",
         "doctor.model",

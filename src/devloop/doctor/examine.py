@@ -15,13 +15,14 @@ from devloop.doctor import (
     rules_command,
     rules_context,
     rules_hygiene,
+    rules_manifest,
     rules_mounts,
     rules_order,
     rules_stages,
     rules_variables,
 )
 from devloop.doctor.edits import EditsClash, apply_edits, unified_diff
-from devloop.doctor.gitlog import GitProblem, links_at, reading, replay_graph
+from devloop.doctor.gitlog import GitProblem, idle_edits, links_at, reading, replay_graph
 from devloop.doctor.proof import Limits, Saving, prove
 from devloop.doctor.replay import Replay, fixed, is_manifest, replay, weekly_runs
 from devloop.doctor.report import Examination, Examined
@@ -56,12 +57,16 @@ _RANK: Final = {"security": 0, "speed": 1, "restart": 2, "size": 3}
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The commits that say how often a step runs, and what the present graph makes of them."""
+    """The commits that say how often a step runs, and what the present graph makes of them.
+
+    With a `reason` nothing is weighed by them: there are none, or too few.
+    """
 
     commits: tuple[Commit, ...] = ()
     now: Replay | None = None
     reason: str = ""
     links: Mapping[str, str] | None = None
+    idle: rules_manifest.IdleEdits = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +87,9 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
     """
     proving = proving or Proving()
     subject = read_subject(workspace)
-    found = findings_of(subject)
-    kept = unsilenced(subject, found, workspace.settings.doctor.ignore)
     history = read_history(workspace, limit)
+    found = _all_findings(subject, history)
+    kept = unsilenced(subject, found, workspace.settings.doctor.ignore)
     weighed = sorted((weigh(workspace, subject, one, history) for one in kept), key=_order)
     proven: list[Examined] = []
     for number, one in enumerate(weighed):
@@ -99,8 +104,8 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
         dockerfile=subject.name,
         source=subject.source,
         findings=tuple(proven),
-        commits=history.now.commits if history.now is not None else None,
-        weeks=history.now.weeks if history.now is not None else 0,
+        commits=history.now.commits if history.now is not None and not history.reason else None,
+        weeks=history.now.weeks if history.now is not None and not history.reason else 0,
         reason=history.reason,
         silenced=len(found) - len(kept),
         is_built=any(_was_built(one) for one in proven),
@@ -153,7 +158,7 @@ def fix(workspace: Workspace, examination: Examination, proving: Proving | None 
         if isinstance(again, ReadingProblem):
             break
         subject = again
-        found = unsilenced(subject, findings_of(subject), workspace.settings.doctor.ignore)
+        found = unsilenced(subject, _all_findings(subject, history), workspace.settings.doctor.ignore)
         weighed = sorted((weigh(workspace, subject, each, history) for each in found), key=_order)
         known = {(each.finding.code, each.finding.title) for each in done}
         fresh = [each for each in weighed if (each.finding.code, each.finding.title) not in known]
@@ -170,6 +175,15 @@ def findings_of(subject: Subject, rules: Sequence[Rule] = RULES) -> tuple[Findin
     """Run the rules; of equal findings one is kept."""
     found = [one for rule in rules for one in rule(subject)]
     return tuple({(one.code, one.first_line, one.last_line, one.title): one for one in found}.values())
+
+
+def _all_findings(subject: Subject, history: History) -> tuple[Finding, ...]:
+    """Run the rules, and the one that goes by history; where the order is wrong, that is said first."""
+    found = findings_of(subject)
+    if history.now is None:
+        return found
+    spoken = {vertex for one in found if one.code == rules_order.INSTALL for vertex in one.wasted}
+    return (*found, *rules_manifest.manifest_findings(subject, history.now, history.idle, spoken))
 
 
 def unsilenced(subject: Subject, found: Sequence[Finding], ignored: Sequence[str]) -> tuple[Finding, ...]:
@@ -192,30 +206,39 @@ def read_history(workspace: Workspace, limit: int) -> History:
         with reading(workspace.location, workspace.environ, limit=limit, bots=bots) as found:
             links = links_at(found.git, found.objects, found.git.commit("HEAD"))
             commits = tuple(found)
+            model = workspace.read()
+            if not commits or not isinstance(model, Model):
+                return History(reason="no commit of a person")
+            now = replay(commits, fixed(replay_graph(workspace, model, links=links)))
+            idle = idle_edits(now, found.objects, rules_manifest.is_idle_edit)
     except GitProblem as problem:
         return History(reason=problem.message)
-    model = workspace.read()
-    if not commits or not isinstance(model, Model):
-        return History(reason="no commit of a person")
-    graph = replay_graph(workspace, model, links=links)
-    now = replay(commits, fixed(graph))
     if len(now.builds) < FEWEST_BUILDS:
-        reason = (
-            f"only {len(now.builds)} of the last {len(commits)} commits change what this Dockerfile reads"
-        )
-        return History(reason=reason)
-    return History(commits, now, links=links)
+        reason = f"only {len(now.builds)} of the last {now.commits} commits change what this Dockerfile reads"
+        return History(commits, now, reason, links)
+    return History(commits, now, links=links, idle=idle)
 
 
 def weigh(workspace: Workspace, subject: Subject, finding: Finding, history: History) -> Examined:
     """Say how often a finding's steps run for nothing, and what that takes a week."""
     basis = _basis(subject, finding)
     diffs = diffs_of(subject, finding.proposal)
-    if history.now is None or not finding.wasted or finding.code == rules_variables.VOLATILE:
+    if (
+        history.now is None
+        or history.reason
+        or not finding.wasted
+        or finding.code == rules_variables.VOLATILE
+    ):
         return Examined(finding, basis=basis, diffs=diffs)
     # A cache mount helps whenever the step runs, also where it has to.
     needed = (lambda _path: False) if finding.code in _AT_EVERY_RUN else is_manifest
-    runs = max(weekly_runs(history.now, vertex, needed) for vertex in finding.wasted)
+    if finding.code == rules_manifest.MANIFEST:
+        builds = (
+            rules_manifest.idle_runs(history.now, vertex, history.idle).builds for vertex in finding.wasted
+        )
+        runs = max(builds) / max(history.now.weeks, 1)
+    else:
+        runs = max(weekly_runs(history.now, vertex, needed) for vertex in finding.wasted)
     seconds = None if finding.seconds is None else finding.seconds * runs
     after = _after(workspace, subject, finding.proposal, history)
     if after is not None and _is_about_order(finding):
@@ -285,7 +308,7 @@ def _proven(
         return one
     saving = None
     after = _after(workspace, subject, proposal, history) if _is_about_order(one.finding) else None
-    if history.now is not None and after is not None and history.now.seconds:
+    if history.now is not None and not history.reason and after is not None and history.now.seconds:
         saving = Saving(history.now.commits, history.now.seconds, after.seconds)
     proof = prove(
         workspace,
@@ -309,6 +332,12 @@ def _proven(
 
 def _edited(subject: Subject, history: History, finding: Finding) -> tuple[str, ...]:
     """Name the files whose edits ran the wasted steps, those of most commits first."""
+    if finding.code == rules_manifest.MANIFEST and history.now is not None:
+        return tuple(
+            path
+            for vertex in finding.wasted
+            for path in rules_manifest.idle_runs(history.now, vertex, history.idle).paths
+        )
     counted: dict[str, int] = {}
     present = {one.path for one in subject.paths}
     for build in history.now.builds if history.now is not None else ():

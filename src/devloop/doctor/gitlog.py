@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
-from devloop.doctor.replay import Commit, FileChange, Place, ReplayGraph
+from devloop.doctor.replay import Commit, FileChange, Place, ReplayGraph, is_manifest
 from devloop.errors import DevloopError
 from devloop.project.settings import BOTS
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from devloop.context.snapshot import Snapshot
+    from devloop.doctor.replay import Replay
     from devloop.plan.model import ChangeKind
     from devloop.project.discover import Location
     from devloop.project.reading import Model
@@ -401,6 +402,28 @@ def history_of(
     """Return the last commits of people, newest first; see `reading`."""
     with reading(location, environ, limit=limit, bots=bots) as found:
         return tuple(found)
+
+
+def idle_edits(
+    found: Replay, objects: Objects, is_idle: Callable[[str, bytes, bytes], bool]
+) -> frozenset[tuple[str, str]]:
+    """Return the commits, with the context's name for a path, that edit a manifest for nothing.
+
+    `is_idle` is asked with the path and its bytes before and after. Raises GitProblem.
+    """
+    edits: set[tuple[str, str]] = set()
+    for build in found.builds:
+        for change in build.commit.changes:
+            if change.kind != "modified" or not is_manifest(change.path):
+                continue
+            shown, bits = build.graph.readers(change.path)
+            if not bits or build.commit.parent is None:
+                continue
+            before = objects.file(build.commit.parent, change.path)
+            after = objects.file(build.commit.id, change.path)
+            if before is not None and after is not None and is_idle(change.path, before[1], after[1]):
+                edits.add((build.commit.id, shown))
+    return frozenset(edits)
 
 
 def in_repository(root: Path, path: Path) -> str | None:

@@ -35,6 +35,7 @@ FINDINGS = frozenset(
         "source-before-install",
         "source-before-packages",
         "volatile-variable",
+        "whole-manifest-above-install",
     }
 )
 

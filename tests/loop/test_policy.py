@@ -425,3 +425,99 @@ def test_only_what_is_written_while_the_builder_reads_is_doubted() -> None:
     assert one.doubts == {}
     one.doubt("main", batch(began, began + 100))
     assert one.doubts == {"main": {"a"}}
+
+
+# Builder and container at odds
+
+
+def test_what_is_saved_while_the_container_is_replaced_is_synced_into_it(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    world.finish("build")
+    world.save(("main.py", "two"))
+    world.finish("deploy")
+    world.finish("sync")
+    assert world.served == "packages 2|two"
+    assert world.work == []
+
+
+def test_what_is_saved_while_a_patched_container_starts_is_synced_into_it(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    build = world.work.pop(0)
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    build[1]()
+    world.session._flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
+    world.pump()
+    world.save(("main.py", "three"))
+    world.finish("deploy")
+    world.finish("sync")
+    assert world.served == "packages 2|three"
+
+
+@pytest.mark.parametrize("save", [("requirements.txt", "packages 2"), ("main.py", "two")])
+def test_an_engine_that_returns_is_not_taken_over_while_a_thread_changes_the_container(
+    world: Shop, save: tuple[str, str]
+) -> None:
+    world.save(save)
+    if world.waits:
+        world.let_go()
+        world.finish("build")
+    change = world.work.pop(0)
+    world.session._lost_engine(EngineUnavailable("unix:///nowhere", "nothing listens there"))
+    world.look_around()
+    assert not world.session._state.has_engine
+    change[1]()
+    world.pump()
+    world.look_around()
+    world.settle()
+    world.look_around()
+    state, keeper = world.session._state, world.session._keeper
+    assert keeper is not None
+    assert keeper.holds == state.serving == state.wanted
+    assert world.of(events.ContainerExited) == []
+
+
+def test_builds_that_fail_one_after_the_other_leave_no_readings_behind(world: Shop) -> None:
+    for number in range(10):
+        world.builder.outcomes = [BuildOutcome("failed", 1.0, error="no", error_kind="step")]
+        world.save(("Dockerfile", f"{DOCKERFILE}RUN false {number}\n"))
+        world.settle()
+    assert len(world.session._built) <= 3
+
+
+def test_what_was_skipped_waits_again_when_it_is_saved_after_it_was_undone(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("x")
+    world.save(("requirements.txt", "packages 1"))
+    world.save(("requirements.txt", "packages 2"))
+    assert world.waits
+
+
+def test_other_work_makes_the_skipped_one_wait_again(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("x")
+    world.save(("requirements.txt", "packages 3"))
+    world.save(("requirements.txt", "packages 2"))
+    assert world.waits
+
+
+def test_a_canceled_build_that_ended_well_is_not_what_a_crash_goes_back_to(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    build = world.work.pop(0)
+    world.session._flight.began = time.monotonic() + 60  # type: ignore[union-attr]  # no doubts
+    world.save(("requirements.txt", "packages 1"))
+    assert world.session._flight is not None
+    world.session._flight.cancel.clear()
+    (world.folder / "requirements.txt").write_text("packages 2")
+    build[1]()
+    (world.folder / "requirements.txt").write_text("packages 1")
+    world.pump()
+    assert world.statuses()[-1] == "ok"
+    world.containers.restart_crashes = [3]
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    assert world.of(events.DeployFailed)[-1].rolled_back
+    assert world.served.startswith("packages 1|")

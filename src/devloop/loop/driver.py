@@ -123,6 +123,8 @@ class Session:
         self._syncing: Reached | None = None
         self._built: dict[str, Reached] = {}
         self._images: dict[str, str] = {}
+        self._deployed_image: str | None = None
+        self._good_image: str | None = None
         self._built_tree: Tree | None = None
         self._baseline: Baseline | None = None
         self._assumed: Assumption | None = None
@@ -342,7 +344,8 @@ class Session:
         if not self._state.has_engine:
             if self._once:
                 self._advance(machine.Quit())
-            elif now >= self._next_engine_look:
+            elif now >= self._next_engine_look and not self._state.is_changing:
+                # Who took over a container that another thread still replaces would lose the new one.
                 self._next_engine_look = now + _ENGINE_RETRY_SECONDS
                 self._reconnect()
             return
@@ -398,6 +401,7 @@ class Session:
             self._lost_engine(error)
             return
         self._state = replace(self._state, serving=version, built=None)
+        self._good_image = None
         if version is not None:
             urls = container_urls(self._keeper.container)
             self._show(events.TakenOver(self._keeper.name, urls))
@@ -837,6 +841,11 @@ class Session:
 
     def _send_build(self, flight: Flight, reached: Reached) -> None:
         request = build_request(self.location, self.settings)
+        serving, current = self._state.serving, self._flight
+        kept = {self._state.built, self._good_image, serving.image if serving is not None else None}
+        kept.add(current.version.image if current is not None else None)
+        # Builds that fail one after the other leave nothing behind.
+        self._built = {image: found for image, found in self._built.items() if image in kept}
         self._built[flight.version.image] = reached
 
         def work() -> None:
@@ -878,6 +887,7 @@ class Session:
             is_good = outcome.status == "ok" and not flight.doubts
             if is_good:
                 self._remember_image(flight, outcome)
+                self._good_image = flight.version.image
                 self._show(
                     events.BackgroundBuilt(
                         outcome.seconds, sum(one.status == "run" for one in seen.steps.values())
@@ -937,6 +947,7 @@ class Session:
             self._images[flight.version.image] = outcome.image_id
         serving = self._state.serving
         kept = {flight.version.image, self._state.built, serving.image if serving is not None else None}
+        kept.add(self._good_image)
         if self._flight is not None:
             kept.add(self._flight.version.image)
         self._built = {image: reached for image, reached in self._built.items() if image in kept}
@@ -956,7 +967,7 @@ class Session:
         reached, keeper = self._wanted(version), self._keeper
         if keeper is None:
             raise RuntimeError("a deploy was decided without an engine")
-        self._syncing = reached
+        self._syncing, self._deployed_image = reached, image
         self._counted_from = self._saved_at if self._work_at is None else self._work_at
         spec = self._with_image(image, reached.spec)
         self._hurry = Haste(self._leaving)
@@ -1024,7 +1035,7 @@ class Session:
                 self._serving = None
             self._advance(machine.DeployEnded(ok=False, serving=before if done.rolled_back else None))
             return
-        self._serving = reached
+        self._serving, self._good_image = reached, self._deployed_image
         self._fresh, self._work_at = None, None
         if done.health.how == "canceled":
             # Nobody waits for a container that is to be replaced at once, or that is left.
@@ -1136,8 +1147,11 @@ class Session:
                 self._queue.put(Noticed(text, is_error=True))
 
     def _fallback(self, wanted: machine.Version) -> tuple[machine.Version, RunSpec] | None:
-        """Return the last good image, to go back to when a synced version dies at once."""
-        image = self._state.built
+        """Return the image that served last, to go back to when a synced version dies at once.
+
+        What was built since may be what the user has taken back.
+        """
+        image = self._good_image
         reached = self._built.get(image) if image is not None else None
         if image is None or reached is None or image == wanted.image:
             return None

@@ -553,6 +553,9 @@ def _sync_ended(state: LoopState, message: SyncEnded) -> Step:
 def _deploy_ended(state: LoopState, message: DeployEnded) -> Step:
     attempted = state.deploying
     idle = replace(state, deploying=None, serving=message.serving, syncable=None)
+    if message.ok:
+        # What serves was made of this image: a sync into it is cheaper than another container.
+        idle = replace(idle, bridge=None)
     if message.is_unbridged:
         return _settle(replace(idle, bridge=None))
     if not message.ok and idle.wanted == attempted:

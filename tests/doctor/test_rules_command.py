@@ -138,3 +138,9 @@ def test_flask_reloads_by_a_variable_too(examine: Callable[..., Patient]) -> Non
     text = 'FROM python:3.11 AS dev\nENV FLASK_DEBUG=1\nCMD ["flask", "run"]\n'
     assert examine(text).codes == []
     assert examine(text.replace("=1", "=0")).codes == ["no-reloader"]
+
+
+def test_a_loop_of_the_shell_is_not_taken_for_a_program(examine: Callable[..., Patient]) -> None:
+    patient = examine("FROM debian:12\nCMD while true; do date; sleep 1; done\n")
+    found = patient.only("shell-form-command")
+    assert found.title == "CMD starts a shell in front of its commands"

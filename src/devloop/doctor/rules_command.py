@@ -32,6 +32,7 @@ GRACE_SECONDS = 10.0
 """What docker waits before it kills, and so what a stop costs where the signal does not arrive."""
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
+_SHELL_WORDS = frozenset({"while", "until", "for", "if", "case", "{", "(", "!", "time"})
 _RUNNERS = frozenset({"npm", "yarn", "pnpm", "npx"})
 _BUILTINS = frozenset(
     {"cd", ".", "source", "export", "set", "unset", "eval", "exec", "trap", "ulimit", "umask", "test", "["}
@@ -102,8 +103,9 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
         return
     is_json = _meant_words(script) is not None
     keyword = started.keyword
+    program = "its commands" if first in _SHELL_WORDS else first
     why = (
-        f"a shell runs {first}, and the signal of docker stop reaches only the shell: each stop and restart "
+        f"a shell runs {program}, and the signal of docker stop reaches only the shell: each stop and restart "
         f"can take the whole {GRACE_SECONDS:.0f} s until the kill"
     )
     if is_json:
@@ -119,7 +121,7 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
         way_out = "move the work into a script that ends in exec PROGRAM, and start that in exec form"
     yield Finding(
         code="shell-form-command",
-        title=f"{keyword} is no valid JSON" if is_json else f"{keyword} starts a shell in front of {first}",
+        title=f"{keyword} is no valid JSON" if is_json else f"{keyword} starts a shell in front of {program}",
         first_line=started.instruction.span.first,
         last_line=started.instruction.span.last,
         why=why,

@@ -105,8 +105,8 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
     keyword = started.keyword
     program = "its commands" if first in _SHELL_WORDS else first
     why = (
-        f"a shell runs {program}, and the signal of docker stop reaches only the shell: each stop and restart "
-        f"can take the whole {GRACE_SECONDS:.0f} s until the kill"
+        f"a shell runs {program}, and the signal of docker stop reaches only the shell: each stop and"
+        f" restart can take the whole {GRACE_SECONDS:.0f} s until the kill"
     )
     if is_json:
         why = "only double quotes make JSON: docker takes this line for a shell command that nobody meant"

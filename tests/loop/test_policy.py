@@ -11,7 +11,7 @@ from devloop.engine.base import BuildOutcome, EngineUnavailable, StepDone, StepO
 from devloop.loop import events
 from devloop.loop.flight import Flight
 from devloop.loop.holding import LATER_SECONDS, Holding
-from devloop.loop.state import Version
+from devloop.loop.state import ContainerGone, Version
 from devloop.plan.decide import quiet_seconds
 from devloop.watch.debounce import Batch
 from support.session_world import World
@@ -286,6 +286,14 @@ def test_a_build_can_be_put_off(world: Shop) -> None:
     assert world.held.is_postponed
     assert world.held.wait_seconds == pytest.approx(LATER_SECONDS, abs=1)
     assert world.work == []
+
+
+def test_a_restart_of_nothing_beside_skipped_work_says_which_key_helps(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.press("x")
+    world.session._advance(ContainerGone())
+    world.press("s")
+    assert world.of(events.Asked)[-1].refused == "nothing is running; b builds what was skipped"
 
 
 def test_without_anything_that_waits_the_keys_say_so(world: Shop) -> None:

@@ -16,6 +16,7 @@ from devloop.loop.events import (
     Event,
     Planned,
     Problem,
+    Queued,
     SessionStarted,
     Watching,
 )
@@ -94,3 +95,11 @@ def test_a_save_that_only_removes_files_is_told_as_such() -> None:
     assert said(replace(PLANNED, plan=gone), after(SESSION)).startswith("deleted src/web_api/requirements")
     both = replace(PLANNED, plan=gone, saved=(*PLANNED.saved, "README.md"))
     assert said(both, after(SESSION)).startswith("saved ")
+
+
+def test_a_build_whose_edit_was_undone_leaves_nothing_starting() -> None:
+    undone = after(
+        *BUILDING, BUILT, DEPLOYED, *BUILDING[1:], Queued(("main.py",), "build-canceled", ""), BUILT
+    )
+    assert undone.phase is None
+    assert after(*BUILDING, BUILT).phase == "deploying"

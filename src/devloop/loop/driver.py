@@ -1269,6 +1269,8 @@ class Session:
                 refused = "nothing is running, and the project cannot be built as it stands"
             elif self._state.paused:
                 refused = "nothing is running; p goes on and starts it"
+            elif state.work and state.work <= state.skipped:
+                refused = "nothing is running; b builds what was skipped"
         self._show(events.Asked("restart", refused))
         if not refused:
             self._saved_at = self._batch_at = time.monotonic()

@@ -107,6 +107,7 @@ class View:
     urls: tuple[str, ...] = ()
     last: Span = ("", "")
     is_behind: bool = False
+    is_stale: bool = False
     debt: tuple[str, ...] = ()
     is_paused: bool = False
     waiting: tuple[str, ...] = ()
@@ -151,6 +152,7 @@ def fold(view: View, event: Event, now: float) -> View:
                 part=None,
                 skipped=(),
                 phase="building",
+                is_stale=False,
                 since=now if view.phase is None else view.since,
                 steps=event.steps,
             )
@@ -194,7 +196,9 @@ def fold(view: View, event: Event, now: float) -> View:
             return replace(view, debt=())
         case Stopped():
             return replace(_idle(view), is_over=True)
-        case Watching() | PredictionMissed() | Queued() | Explained():
+        case Queued():
+            return replace(view, is_stale=event.decision in {"build-canceled", "build-continues"})
+        case Watching() | PredictionMissed() | Explained():
             return view
         case _:
             assert_never(event)
@@ -239,10 +243,12 @@ def _after_plan(view: View, event: Planned, now: float) -> View:
 
 
 def _after_build(view: View, event: BuildFinished) -> View:
-    is_next = event.status == "ok" and view.runs_container and not view.is_paused
+    # What became stale while it was built is not what is deployed next, if anything is.
+    is_next = event.status == "ok" and view.runs_container and not view.is_paused and not view.is_stale
     after = replace(
         view,
         phase="deploying" if is_next else None,
+        is_stale=False,
         doing="starting the container",
         running=(),
         done=(),

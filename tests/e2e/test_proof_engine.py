@@ -264,6 +264,18 @@ def test_another_owner_is_refused_whatever_is_intended(tmp_path: Path, trial: Tr
     assert proof.checks[-1].details == ("/app: owner 7:8 became 0:0",)
 
 
+def test_a_cache_that_hides_an_edit_is_refused(tmp_path: Path, trial: Trial, unique_name: str) -> None:
+    kept = "/root/.cache/pip"
+    command = f"mkdir -p {kept} && {{ [ -f {kept}/all ] || cp words {kept}/all; }} && cp {kept}/all /all"
+    text = f"FROM {BUSYBOX}\nWORKDIR /app\nCOPY words .\nRUN MOUNT{command}\n"
+    project = Project(tmp_path, trial, text.replace("MOUNT", ""), {"words": "b\na\n"})
+    mount = f"--mount=type=cache,id={unique_name},target={kept} "
+    proof = project.prove(text.replace("MOUNT", mount), "cache mount", edits=("words",))
+    assert verdicts(proof) == {**ALL_PASSED, "edits": "failed"}, proof
+    assert proof.checks[-1].sentence == "after an edit of words the images differ"
+    assert proof.checks[-1].details == ("/all has other bytes",)
+
+
 def test_another_configuration_is_refused(tmp_path: Path, trial: Trial) -> None:
     project = Project(tmp_path, trial, f"FROM {BUSYBOX}\nCOPY words /\nENV A=1\n", {"words": "b\n"})
     proof = project.prove(f"FROM {BUSYBOX}\nCOPY words /\nENV A=2\n", "order")

@@ -425,6 +425,11 @@ class _Prover:
         """Edit one file in a copy of the context, and build both texts there."""
         content = (old.model.location.context / path).read_bytes()
         edit = {path: _edited(content)}
+        if "cache mount" in self.proposal.intends:
+            # The id of a mount is in no step's key: what was built so far may have been found in the cache and
+            # the mount be empty. Another edit fills it, so that what it would hide is seen.
+            other = self._copy(engine, (old, new), {**self._written_files(), path: _edited(content)})
+            self._build(engine, new, "filled", context=other)
         found: list[_Rerun] = []
         images: list[str] = []
         root: Path | None = None

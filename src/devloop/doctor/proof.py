@@ -426,8 +426,8 @@ class _Prover:
         content = (old.model.location.context / path).read_bytes()
         edit = {path: _edited(content)}
         if "cache mount" in self.proposal.intends:
-            # The id of a mount is in no step's key: what was built so far may have been found in the cache and
-            # the mount be empty. Another edit fills it, so that what it would hide is seen.
+            # The id of a mount is in no step's key: what was built so far may have been found in the cache
+            # and the mount be empty. Another edit fills it, so that what it would hide is seen.
             other = self._copy(engine, (old, new), {**self._written_files(), path: _edited(content)})
             self._build(engine, new, "filled", context=other)
         found: list[_Rerun] = []

@@ -18,7 +18,9 @@ from devloop.dockerfile import instructions as ins
 from devloop.doctor.blocks import Blocks
 from devloop.doctor.edits import line_end
 from devloop.doctor.model import Finding, LineEdit, Proposal
-from devloop.doctor.needs import OS_KINDS, TOOL_KINDS, Needs, Source, Split, Stop, Where, kind_of, needs_of
+from devloop.doctor.needs.answers import Needs, Source, Split, Stop, Where
+from devloop.doctor.needs.dispatch import kind_of, needs_of
+from devloop.doctor.needs.free import OS_KINDS, TOOL_KINDS
 from devloop.doctor.placed import Placed, placed_by
 from devloop.plan.advice import is_needed
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from devloop.dockerfile.instructions import Instruction
     from devloop.dockerfile.stages import Stage, Step
     from devloop.doctor.model import PricedStep, Subject
-    from devloop.doctor.needs import Answer
+    from devloop.doctor.needs.answers import Answer
 
 INSTALL: Final = "source-before-install"
 PACKAGES: Final = "source-before-packages"

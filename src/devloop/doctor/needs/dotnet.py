@@ -1,0 +1,95 @@
+"""What a restore of .NET reads: every project, and what stands above them."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final
+
+from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
+from devloop.doctor.placed import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from devloop.cost.shell import Command
+
+
+_DOTNET_FILES = re.compile(
+    r"(?i).*\.(csproj|fsproj|vbproj|sln|slnx|slnf)|directory\.(build|packages)\.(props|targets)|nuget\.config"
+    r"|global\.json|packages\.lock\.json|packages\.config|directory\.solution\.(props|targets)"
+)
+
+
+def _dotnet_files(where: Where, named: list[str]) -> tuple[str, ...]:
+    found = [path for path in where.placed.below("/") if _DOTNET_FILES.fullmatch(posixpath.basename(path))]
+    projects = [path for path in found if path.lower().endswith("proj")]
+    if not projects or any(not where.placed.touched_by(where.folder, one) for one in named):
+        return ()
+    for project in projects:
+        text = re.sub(r"(?s)<!--.*?-->", "", where.placed.text(project) or "")
+        imported = re.search(r"<Import\s[^>]*Project=\"([^\"]+)\"", text)
+        if imported:
+            raise StoppedError(f"{posixpath.basename(project)} imports {imported[1]}")
+    return tuple(found)
+
+
+def _dotnet_fills(where: Where) -> tuple[str, ...]:
+    projects = [path for path in where.placed.below("/") if path.lower().endswith("proj")]
+    return tuple(joined(posixpath.dirname(path), name) for path in projects for name in ("obj", "bin"))
+
+
+def _dotnet_restore(command: Command, where: Where) -> Answer:
+    if command.arguments[:1] != ("restore",):
+        return Source(" ".join(command.words[:2]))
+    named = [word for word in command.arguments[1:] if word[0] not in "-/" and ("/" in word or "." in word)]
+    files = _dotnet_files(
+        where, [one for one in named if one[0] != "-" and "=" not in one and "://" not in one]
+    )
+    return Needs(files, fills=_dotnet_fills(where)) if files else Source("dotnet restore")
+
+
+def _dotnet_build(command: Command, where: Where) -> Answer:
+    verb = command.arguments[0] if command.arguments else ""
+    if verb not in {"build", "publish"}:
+        return Source(f"dotnet {verb}")
+    named: list[str] = []
+    kept: list[str] = []
+    words = iter(command.arguments[1:])
+    for word in words:
+        if word in {"-r", "--runtime"}:
+            kept += [word, next(words, "")]
+        elif word in {
+            "-c",
+            "--configuration",
+            "-o",
+            "--output",
+            "-f",
+            "--framework",
+            "-v",
+            "--verbosity",
+            "-a",
+            "--os",
+        }:
+            following = next(words, "")
+            if word in {"-f", "--framework", "-a", "--os"}:
+                raise StoppedError(
+                    f"dotnet {verb} chooses a framework, which restore cannot be told: {following}"
+                )
+        elif word.startswith(("-p:", "/p:", "--property:")):
+            kept.append(word)
+        elif word[0] != "-":
+            named.append(word)
+    if len(named) > 1 or any(not re.fullmatch(r"[\w@%+=:,./-]+", word) for word in (*named, *kept)):
+        raise StoppedError("the words of dotnet hold variables or quotes")
+    files = _dotnet_files(where, named)
+    if not files:
+        return Source(f"dotnet {verb}")
+    insert = " ".join(["dotnet restore", *named, *kept])
+    return Needs(files, fills=_dotnet_fills(where), split=Split(insert=insert, kind="dotnet-restore"))
+
+
+READERS: Final[Mapping[str, Reader]] = {
+    "dotnet-restore": _dotnet_restore,
+    "dotnet-build": _dotnet_build,
+}

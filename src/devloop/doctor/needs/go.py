@@ -1,0 +1,71 @@
+"""What the go command reads before it needs the source."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final
+
+from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
+from devloop.doctor.needs.reading import has_flag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from devloop.cost.shell import Command
+
+
+def _go_mod(command: Command, where: Where) -> Answer:
+    if command.arguments[:2] not in {("mod", "download"), ("mod", "verify")} or has_flag(
+        command, "-C", "-modfile"
+    ):
+        return Source(" ".join(command.words[:3]))
+    found = _go_files(where)
+    return Needs(found, fills=()) if found else Source("go mod")
+
+
+def _go_files(where: Where) -> tuple[str, ...]:
+    if not where.present("go.mod", "go.work"):
+        return ()
+    files = [*where.present("go.work", "go.work.sum", "go.mod", "go.sum")]
+    folders = ["."]
+    work = where.text("go.work")
+    if work is not None and where.environment.get("GOWORK") != "off":
+        for block in re.findall(r"(?m)^use\s+(\([^)]*\)|\S+)", work):
+            folders += [part.strip("\"'") for part in re.sub(r"//.*", "", block).strip("()").split()]
+    done: set[str] = set()
+    while folders:
+        folder = posixpath.normpath(folders.pop())
+        if folder in done:
+            continue
+        done.add(folder)
+        files += where.present(f"{folder}/go.mod", f"{folder}/go.sum")
+        text = where.text(f"{folder}/go.mod") or ""
+        for target in re.findall(r"=>\s*(\.{1,2}/\S*|/\S+)", re.sub(r"//.*", "", text)):
+            local = f"{folder}/{target}"
+            if target.startswith("/") or not where.present(f"{local}/go.mod"):
+                raise StoppedError(f"go.mod replaces a module by {target}, which is not copied here")
+            folders.append(local)
+    return tuple(dict.fromkeys(files))
+
+
+def _go_build(command: Command, where: Where) -> Answer:
+    verb = command.arguments[0] if command.arguments else ""
+    text = where.text("go.mod")
+    if (
+        verb not in {"build", "test", "install", "run", "vet"}
+        or text is None
+        or has_flag(command, "-C", "-modfile")
+    ):
+        return Source(f"go {verb}")
+    if not re.search(r"(?m)^\s*require\b", text) or where.present("vendor/modules.txt"):
+        return Source(f"go {verb}")
+    if any("-mod" in word for word in (*command.words, where.environment.get("GOFLAGS", ""))):
+        return Source(f"go {verb}")
+    return Needs(_go_files(where), split=Split(insert="go mod download", kind="go-mod"))
+
+
+READERS: Final[Mapping[str, Reader]] = {
+    "go-mod": _go_mod,
+    "go-build": _go_build,
+}

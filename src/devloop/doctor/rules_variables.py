@@ -2,12 +2,13 @@
 
 ARG and ENV are part of the environment of every RUN below them, used or not. A pair of lines that hands such
 a variable on (`ARG GIT_SHA`, `ENV GIT_SHA=$GIT_SHA`) moves down together, to the first line that uses it or
-the first step that might read it from its environment.
+the first step that might read it from its environment. A LABEL of it runs nothing and comes with it.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,8 @@ _NAMES: Final = re.compile(
     r"(?:\w+_)?(?:GIT_?(?:SHA|COMMIT|HASH|REV|REVISION|REF|TAG|BRANCH|DIRTY|DESCRIBE)"
     r"|COMMIT(?:_?(?:SHA|HASH|ID|REF|DATE|TIME))?|VCS_REF|REVISION|SOURCE_COMMIT"
     r"|BUILD_?(?:DATE|TIME|TIMESTAMP|NUMBER|NUM|ID|SHA|REV|COMMIT|VERSION)|APP_?VERSION|RELEASE_?(?:VERSION|ID))"
+    r"|(?:CI|GITHUB|CIRCLE|BUILDKITE|DRONE)_(?:PIPELINE_I?ID|JOB_ID|RUN_(?:ID|NUMBER|ATTEMPT)"
+    r"|COMMIT_SHORT_SHA|SHA1?|REF(?:_NAME)?|BUILD_\w+)"
 )
 _GENERIC: Final = frozenset({"VERSION", "RELEASE", "BRANCH", "SHA"})
 # What reads no variable of this kind: fetchers of packages that are named elsewhere.
@@ -89,7 +92,7 @@ class _Reading:
         line = body[first].span.first
         return Finding(
             code=VOLATILE,
-            title=f"{listed} {'runs' if len(shown) == 1 else 'run'} steps again that do not use it",
+            title=f"{listed} {'runs' if len(shown) == 1 else 'run'} steps again that do not use {'it' if len(shown) == 1 else 'them'}",
             first_line=line,
             last_line=wasted[-1].step.span.last,
             why=(
@@ -109,6 +112,10 @@ class _Reading:
         found: list[tuple[int, tuple[str, ...]]] = []
         known: set[str] = set()
         for at, instruction in enumerate(self.stage.body):
+            if isinstance(instruction, ins.Label):
+                if self._comes_along(instruction, known):
+                    found.append((at, ()))
+                continue
             names = _set_by(instruction)
             if not names or not all(_is_volatile(name) for name in names):
                 continue
@@ -119,13 +126,21 @@ class _Reading:
             found.append((at, names))
         return found
 
+    def _comes_along(self, label: ins.Label, names: set[str]) -> bool:
+        """Tell whether a label says one of these variables, and the same wherever it stands in the stage."""
+        used = _used_names(label.text)
+        if not used or not used <= names or any("$" in key for key, _ in label.pairs):
+            return False
+        keys = Counter(key for one in self.stage.body if isinstance(one, ins.Label) for key, _ in one.pairs)
+        return all(keys[key] == 1 for key, _ in label.pairs)
+
     def _until(
         self, first: int, moving: set[int], names: set[str]
     ) -> tuple[int | None, tuple[PricedStep, ...]]:
         """Return where the variables are needed first, and the dear steps before that.
 
-        None where nothing below uses them. What the image itself is given (ENV) goes behind the last of those
-        steps.
+        None where nothing below uses them. What the image itself is given (ENV, LABEL) goes behind the last
+        of those steps.
         """
         priced_steps = [self.subject.steps[number] for number in self.stage.steps]
         steps = {one.step.span.first: one for one in priced_steps}
@@ -149,7 +164,7 @@ class _Reading:
             if priced.cost.expensive:
                 wasted.append(priced)
                 last = at
-        if any(isinstance(self.stage.body[at], ins.Env) for at in moving):
+        if any(isinstance(self.stage.body[at], ins.Env | ins.Label) for at in moving):
             return last + 1, tuple(wasted)
         return None, tuple(wasted)
 

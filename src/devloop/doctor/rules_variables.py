@@ -89,10 +89,11 @@ class _Reading:
         shown = sorted(names)
         known = [one.cost.seconds for one in wasted if one.cost.seconds is not None]
         listed = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+        runs, them = ("runs", "it") if len(shown) == 1 else ("run", "them")
         line = body[first].span.first
         return Finding(
             code=VOLATILE,
-            title=f"{listed} {'runs' if len(shown) == 1 else 'run'} steps again that do not use {'it' if len(shown) == 1 else 'them'}",
+            title=f"{listed} {runs} steps again that do not use {them}",
             first_line=line,
             last_line=wasted[-1].step.span.last,
             why=(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from devloop import __version__, cli, planning
+from devloop import __version__, cli_options, planning
 from devloop.cli import run
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def test_a_flag_wins_over_the_configuration_file(project: Path, capsys: Streams)
     (project / "devloop.toml").write_text("name = 'filed'\n")
     assert run(["plan", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["targets"][0]["name"] == "filed"
-    _, settings, _ = cli.project_of(project, {"name": "flagged"})
+    _, settings, _ = cli_options.project_of(project, {"name": "flagged"})
     assert settings.name == "flagged"
 
 
@@ -348,3 +348,10 @@ def test_why_of_a_name_that_is_no_path_and_no_step_is_an_error(
 ) -> None:
     assert run(["why", "nosuchthing"]) == 1
     assert "'nosuchthing' is no file here, and no step begins like that" in capsys.readouterr().err
+
+
+def test_the_help_lists_commands_from_the_daily_to_the_rare(capsys: Streams) -> None:
+    assert run(["--help"]) == 0
+    told = capsys.readouterr().out.partition("Commands:")[2].partition("Exit status")[0]
+    names = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
+    assert names == "watch build plan why layers stats doctor replay ci config".split()

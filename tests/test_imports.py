@@ -30,7 +30,7 @@ LAYERS = (
     ("doctor",),
     ("ui",),
     ("config", "defaults", "planning", "review"),
-    ("cli", "cli_doctor", "cli_replay"),
+    ("cli", "cli_doctor", "cli_options", "cli_print", "cli_replay"),
     ("__main__",),
 )
 """Each layer knows those above it, and itself."""

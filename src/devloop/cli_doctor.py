@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from devloop.cli_options import GRAPH_OPTIONS, Flags, FolderArgument, project_of, takes, workspace_of
+from devloop.cli_print import print_found, print_lines
+from devloop.errors import EXIT_ERROR
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -19,10 +23,8 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command; its shared options stand in `devloop.cli`, which loads this module."""
-    from devloop import cli
-
-    @app.command(
+    """Add the command."""
+    app.command(
         short_help="What makes the loop slow, and the change that is proven to help.",
         help=(
             "Find what costs time, space or safety in this Dockerfile, the dearest first, each with its cost"
@@ -30,71 +32,62 @@ def register(app: typer.Typer) -> None:
             " engine."
         ),
         epilog="Exit status 1 when --fail-over says so. `# devloop: ignore=CODE` silences.",
-    )
-    def doctor(  # noqa: PLR0917 - typer calls it by name
-        path: cli.FolderArgument = ".",
-        file: cli.FileOption = None,
-        context: cli.ContextOption = None,
-        target: cli.TargetOption = None,
-        build_arg: cli.BuildArgOption = None,
-        build_context: cli.BuildContextOption = None,
-        platform: cli.PlatformOption = None,
-        shows_all: Annotated[
-            bool, typer.Option("--all", help="Every finding, not only the few that cost most.")
-        ] = False,
-        json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.doctor/1.")] = False,
-        sarif: Annotated[bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for code hosts.")] = False,
-        diff: Annotated[
-            bool, typer.Option("--diff", help="Print only what --fix would change, for git apply.")
-        ] = False,
-        fix: Annotated[
-            bool, typer.Option("--fix", help="Write the changes; what was there is kept beside the state.")
-        ] = False,
-        force: Annotated[
-            bool, typer.Option("--force", help="With --fix: also a file with changes git does not have.")
-        ] = False,
-        fail_over: Annotated[
-            float | None,
-            typer.Option(
-                "--fail-over",
-                min=0.0,
-                metavar="SECONDS",
-                help="Fail when a finding costs more a week (a run, without a history).",
-            ),
-        ] = None,
-        no_build: Annotated[
-            bool, typer.Option("--no-build", help="Build nothing; say what was not verified.")
-        ] = False,
-        number: Annotated[
-            int,
-            typer.Option("-n", min=1, metavar="COMMITS", help="Commits of people that weigh a finding."),
-        ] = 200,
-    ) -> None:
-        if json + sarif + diff + fix > 1:
-            raise typer.BadParameter("give --json, --sarif, --diff or --fix, one of them")
-        flags = cli.given(
-            file=file,
-            context=context,
-            target=target,
-            build_arg=build_arg,
-            build_context=build_context,
-            platform=platform,
-        )
-        from devloop.doctor.examine import examine
-        from devloop.doctor.examine import fix as carry_out
-        from devloop.ui.doctortext import FEW
+    )(doctor)
 
-        location, settings, _ = cli.project_of(Path(path), flags)
-        with cli.workspace_of(location, settings) as workspace:
-            with _proving(no_build=no_build, first=None if shows_all else FEW) as proving:
-                found = examine(workspace, proving, limit=number)
-                fixes = carry_out(workspace, found, proving) if diff or fix else None
-            if fixes is not None:
-                _print_fixes(workspace, found, fixes, writes=fix, is_forced=force)
-            else:
-                _print(found, shows_all=shows_all, json=json, sarif=sarif)
-        if fail_over is not None and any(_cost(one) > fail_over for one in found.findings):
-            raise typer.Exit(cli.EXIT_ERROR)
+
+@takes(*GRAPH_OPTIONS)
+def doctor(
+    path: FolderArgument = ".",
+    *,
+    flags: Flags,
+    shows_all: Annotated[
+        bool, typer.Option("--all", help="Every finding, not only the few that cost most.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.doctor/1.")] = False,
+    sarif: Annotated[bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for code hosts.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Print only what --fix would change, for git apply.")
+    ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write the changes; what was there is kept beside the state.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --fix: also a file with changes git does not have.")
+    ] = False,
+    fail_over: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-over",
+            min=0.0,
+            metavar="SECONDS",
+            help="Fail when a finding costs more a week (a run, without a history).",
+        ),
+    ] = None,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build nothing; say what was not verified.")
+    ] = False,
+    number: Annotated[
+        int,
+        typer.Option("-n", min=1, metavar="COMMITS", help="Commits of people that weigh a finding."),
+    ] = 200,
+) -> None:
+    if json + sarif + diff + fix > 1:
+        raise typer.BadParameter("give --json, --sarif, --diff or --fix, one of them")
+    from devloop.doctor.examine import examine
+    from devloop.doctor.examine import fix as carry_out
+    from devloop.ui.doctortext import FEW
+
+    location, settings, _ = project_of(Path(path), flags)
+    with workspace_of(location, settings) as workspace:
+        with _proving(no_build=no_build, first=None if shows_all else FEW) as proving:
+            found = examine(workspace, proving, limit=number)
+            fixes = carry_out(workspace, found, proving) if diff or fix else None
+        if fixes is not None:
+            _print_fixes(workspace, found, fixes, writes=fix, is_forced=force)
+        else:
+            _print(found, shows_all=shows_all, json=json, sarif=sarif)
+    if fail_over is not None and any(_cost(one) > fail_over for one in found.findings):
+        raise typer.Exit(EXIT_ERROR)
 
 
 def _cost(one: "Examined") -> float:
@@ -136,7 +129,7 @@ def _say_progress() -> "Callable[[str], None]":
 
 
 def _print(found: "Examination", *, shows_all: bool, json: bool, sarif: bool) -> None:
-    from devloop import __version__, cli
+    from devloop import __version__
     from devloop.ui.doctortext import doctor_json, doctor_lines
 
     document = None
@@ -146,7 +139,7 @@ def _print(found: "Examination", *, shows_all: bool, json: bool, sarif: bool) ->
         document = as_sarif(found, __version__)
     elif json:
         document = doctor_json(found)
-    cli.print_found(
+    print_found(
         lambda style: doctor_lines(found, style.width, shows_all=shows_all, **style.options), document
     )
 
@@ -157,7 +150,6 @@ def _print(found: "Examination", *, shows_all: bool, json: bool, sarif: bool) ->
 def _print_fixes(
     workspace: "Workspace", found: "Examination", fixes: "Fixes", *, writes: bool, is_forced: bool
 ) -> None:
-    from devloop import cli
     from devloop.doctor.edits import unified_diff
     from devloop.ui.doctortext import diff_lines
 
@@ -184,7 +176,7 @@ def _print_fixes(
         _replace(path, after)
         kept = f", as it was: {backup}" if backup is not None else ""
         lines.append(f"wrote {_shown(location, path)}{kept}")
-    cli.print_lines(lambda _style: lines or ["there is nothing to fix"])
+    print_lines(lambda _style: lines or ["there is nothing to fix"])
 
 
 def _shown(location: "Location", path: Path) -> str:

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from devloop.cli_options import GRAPH_OPTIONS, Flags, ProjectOption, project_of, takes, workspace_of
+from devloop.cli_print import print_found
+from devloop.errors import EXIT_ERROR, EXIT_INTERRUPTED, DevloopError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -23,127 +27,106 @@ _LIMIT = 200
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands; their shared options stand in `devloop.cli`, which loads this module."""
-    from devloop import cli
-
-    @app.command(
+    """Add the commands."""
+    app.command(
         short_help="What git's history would have cost the loop.",
         help=(
             "Send each commit's diff through the graph of its own Dockerfile, and add up which steps a build"
             " of it runs again. With --file: today's Dockerfile and another one, over the same commits."
         ),
         epilog="Needs git and no engine. Ctrl-C shows what is known so far.",
-    )
-    def replay(  # noqa: PLR0917 - typer calls it by name
-        project: cli.ProjectOption = ".",
-        number: Annotated[
-            int | None,
-            typer.Option("-n", min=0, metavar="COMMITS", help="How many commits of people; 0 is all. [200]"),
-        ] = None,
-        since: Annotated[
-            str | None, typer.Option("--since", metavar="REV", help="Only what came after a git revision.")
-        ] = None,
-        file: Annotated[
-            str | None,
-            typer.Option(
-                "--file",
-                "-f",
-                metavar="NEW",
-                help="A Dockerfile to set beside today's; - reads it from standard input.",
-            ),
-        ] = None,
-        context: cli.ContextOption = None,
-        target: cli.TargetOption = None,
-        build_arg: cli.BuildArgOption = None,
-        build_context: cli.BuildContextOption = None,
-        platform: cli.PlatformOption = None,
-        json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.replay/1.")] = False,
-    ) -> None:
-        from devloop.project.discover import ProjectNotFound
-        from devloop.ui.replaytext import replay_json, replay_lines
-
-        flags = cli.given(
-            file=file,
-            context=context,
-            target=target,
-            build_arg=build_arg,
-            build_context=build_context,
-            platform=platform,
-        )
-        folder = Path(project)
-        location, settings, _ = cli.project_of(folder, flags)
-        limit = None if number == 0 else number or (None if since is not None else _LIMIT)
-        new: tuple[Path, str] | None = None
-        if file is not None:
-            try:
-                usual, usual_settings, _ = cli.project_of(folder, {**flags, "file": None})
-            except ProjectNotFound:
-                usual = location
-            if usual.dockerfile != location.dockerfile:
-                new = (location.dockerfile, "standard input" if file == "-" else _shown(location.dockerfile))
-                location, settings = usual, usual_settings
-        with cli.workspace_of(location, settings) as workspace:
-            story = replayed(workspace, limit=limit, since=since, new=new)
-        cli.print_found(
-            lambda style: replay_lines(story, _day, style.width, **style.options),
-            replay_json(story, _day) if json else None,
-        )
-        if not story.is_complete:
-            raise typer.Exit(cli.EXIT_INTERRUPTED)
-
-    @app.command(
+    )(replay)
+    app.command(
         short_help="What this branch does to the loop, for a pull request.",
         help=(
             "Compare HEAD with the commit at which its branch began: new and changed expensive steps, edits"
             " that have become dearer, growth of the context. What is not committed does not count."
         ),
         epilog="Exit status 1 when --fail-over says so.",
-    )
-    def ci(  # noqa: PLR0917 - typer calls it by name
-        base: Annotated[
-            str, typer.Option("--base", metavar="REV", help="The branch that this one goes into.")
-        ],
-        project: cli.ProjectOption = ".",
-        fail_over: Annotated[
-            float | None,
-            typer.Option(
-                "--fail-over",
-                min=0.0,
-                metavar="SECONDS",
-                help="Fail when a usual edit has become dearer by more.",
-            ),
-        ] = None,
-        number: Annotated[
-            int, typer.Option("-n", min=1, metavar="COMMITS", help="Recent commits that say what is usual.")
-        ] = _LIMIT,
-        file: cli.FileOption = None,
-        context: cli.ContextOption = None,
-        target: cli.TargetOption = None,
-        build_arg: cli.BuildArgOption = None,
-        build_context: cli.BuildContextOption = None,
-        platform: cli.PlatformOption = None,
-        json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.ci/1.")] = False,
-        markdown: Annotated[bool, typer.Option("--markdown", help="Print a pull request comment.")] = False,
-    ) -> None:
-        from devloop.ui.branchtext import branch_json, branch_lines, branch_markdown
+    )(ci)
 
-        if json and markdown:
-            raise typer.BadParameter("give --json or --markdown, one of them")
-        flags = cli.given(
-            file=file,
-            context=context,
-            target=target,
-            build_arg=build_arg,
-            build_context=build_context,
-            platform=platform,
-        )
-        location, settings, _ = cli.project_of(Path(project), flags)
-        with cli.workspace_of(location, settings) as workspace:
-            found = judged(workspace, base, limit=number, fail_over=fail_over)
-        document = branch_json(found) if json else branch_markdown(found) if markdown else None
-        cli.print_found(lambda style: branch_lines(found, style.width, **style.options), document)
-        if found.too_dear:
-            raise typer.Exit(cli.EXIT_ERROR)
+
+@takes("context", "target", "build_arg", "build_context", "platform")
+def replay(
+    project: ProjectOption = ".",
+    *,
+    number: Annotated[
+        int | None,
+        typer.Option("-n", min=0, metavar="COMMITS", help="How many commits of people; 0 is all. [200]"),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="REV", help="Only what came after a git revision.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="NEW",
+            help="A Dockerfile to set beside today's; - reads it from standard input.",
+        ),
+    ] = None,
+    flags: Flags,
+    json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.replay/1.")] = False,
+) -> None:
+    from devloop.project.discover import ProjectNotFound
+    from devloop.ui.replaytext import replay_json, replay_lines
+
+    flags["file"] = file
+    folder = Path(project)
+    location, settings, _ = project_of(folder, flags)
+    limit = None if number == 0 else number or (None if since is not None else _LIMIT)
+    new: tuple[Path, str] | None = None
+    if file is not None:
+        try:
+            usual, usual_settings, _ = project_of(folder, {**flags, "file": None})
+        except ProjectNotFound:
+            usual = location
+        if usual.dockerfile != location.dockerfile:
+            new = (location.dockerfile, "standard input" if file == "-" else _shown(location.dockerfile))
+            location, settings = usual, usual_settings
+    with workspace_of(location, settings) as workspace:
+        story = replayed(workspace, limit=limit, since=since, new=new)
+    print_found(
+        lambda style: replay_lines(story, _day, style.width, **style.options),
+        replay_json(story, _day) if json else None,
+    )
+    if not story.is_complete:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+@takes(*GRAPH_OPTIONS)
+def ci(
+    base: Annotated[str, typer.Option("--base", metavar="REV", help="The branch that this one goes into.")],
+    project: ProjectOption = ".",
+    *,
+    flags: Flags,
+    fail_over: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-over",
+            min=0.0,
+            metavar="SECONDS",
+            help="Fail when a usual edit has become dearer by more.",
+        ),
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", min=1, metavar="COMMITS", help="Recent commits that say what is usual.")
+    ] = _LIMIT,
+    json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.ci/1.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a pull request comment.")] = False,
+) -> None:
+    from devloop.ui.branchtext import branch_json, branch_lines, branch_markdown
+
+    if json and markdown:
+        raise typer.BadParameter("give --json or --markdown, one of them")
+    location, settings, _ = project_of(Path(project), flags)
+    with workspace_of(location, settings) as workspace:
+        found = judged(workspace, base, limit=number, fail_over=fail_over)
+    document = branch_json(found) if json else branch_markdown(found) if markdown else None
+    print_found(lambda style: branch_lines(found, style.width, **style.options), document)
+    if found.too_dear:
+        raise typer.Exit(EXIT_ERROR)
 
 
 def _day(at: int) -> str:
@@ -205,7 +188,6 @@ def judged(
     """
     from devloop.doctor.branch import compare
     from devloop.doctor.gitlog import GraphsInHistory, links_at, reading
-    from devloop.errors import DevloopError
     from devloop.ui.branchtext import Verdict
 
     location, settings = workspace.location, workspace.settings

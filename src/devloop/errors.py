@@ -1,4 +1,10 @@
-"""The root of everything that devloop raises on purpose."""
+"""The root of everything that devloop raises on purpose, and what a command ends with."""
+
+from typing import Final
+
+EXIT_ERROR: Final = 1
+EXIT_BUG: Final = 3
+EXIT_INTERRUPTED: Final = 130
 
 
 class DevloopError(Exception):

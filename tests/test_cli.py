@@ -354,4 +354,4 @@ def test_the_help_lists_commands_from_the_daily_to_the_rare(capsys: Streams) -> 
     assert run(["--help"]) == 0
     told = capsys.readouterr().out.partition("Commands:")[2].partition("Exit status")[0]
     names = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line[2:3].isalpha()]
-    assert names == "watch build plan why layers stats doctor replay ci config".split()
+    assert names == ["watch", "build", "plan", "why", "layers", "stats", "doctor", "replay", "ci", "config"]

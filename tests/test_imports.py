@@ -71,6 +71,7 @@ PURE = (
         "doctor.sameness",
         "doctor.weights",
         "doctor.needs",
+        "doctor.order",
         "doctor.placed",
         "doctor.report",
         "doctor.rules_manifest",

@@ -1,0 +1,85 @@
+"""What is proposed: copies moved below the installs, and packages raised above the copies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from devloop.doctor.model import Proposal
+from devloop.doctor.needs.free import OS_KINDS, TOOL_KINDS
+from devloop.doctor.order.passing import UnsureError, barrier, may_rise, refuse_overwrites
+from devloop.doctor.order.writing import Writer
+
+if TYPE_CHECKING:
+    from devloop.doctor.model import Intent, Subject
+    from devloop.doctor.order.items import Item
+
+
+class Proposals:
+    """Proposals for one stage; each raises UnsureError where something stands in the way."""
+
+    def __init__(self, subject: Subject, items: list[Item]) -> None:
+        self.items = items
+        self._writer = Writer(subject, items)
+
+    def move_down(self, above: list[Item], installs: list[Item]) -> tuple[Proposal, list[Item], list[Item]]:
+        """Move the copies below the installs: also return which ones, and the steps that gain."""
+        first = installs[0]
+        work = first.reading
+        if work.stop:
+            raise UnsureError(work.stop)
+        until = first.at
+        for item in above:
+            self._must_pass(item, first)
+        if work.is_free:
+            until = self.reach(above, first.at)
+        moved = [item for item in self.items if item.blamed and item.at < until]
+        freed = [
+            item
+            for item in self.items[moved[0].at : until + 1]
+            if item.work is not None
+            and (item.work.installs or item.work.kinds & (OS_KINDS | TOOL_KINDS) or item.at == first.at)
+        ]
+        refuse_overwrites(moved, freed)
+        mixed = None
+        if work.source:
+            mixed = self._writer.parts(first)
+        edits = self._writer.moved_down(
+            moved, [item for item in freed if item.reading.installs], until, mixed
+        )
+        intends: set[Intent] = {"order"} if work.split is None else {"order", "install cache"}
+        return Proposal(tuple(edits), intends=frozenset(intends)), moved, freed
+
+    def _must_pass(self, copy: Item, until: Item) -> None:
+        for item in self.items[copy.at + 1 : until.at]:
+            reason = barrier(copy, item)
+            if reason:
+                raise UnsureError(reason)
+
+    def reach(self, copies: list[Item], start: int) -> int:
+        """Return the last step that gains, from an install on, below which all copies may stand."""
+        reached = start
+        moving = list(copies)
+        for item in self.items[start + 1 :]:
+            if any(barrier(copy, item) for copy in moving):
+                break
+            if item.blamed:
+                moving.append(item)
+            work = item.work
+            if work is not None and (work.installs or work.kinds & (OS_KINDS | TOOL_KINDS)):
+                reached = item.at
+        return reached
+
+    def packages_up(self, copies: list[Item], packages: list[Item]) -> tuple[Proposal, list[Item]]:
+        """Move the packages above the first copy, as they stand: also return which ones."""
+        first = next(item for item in copies if item.at < packages[0].at)
+        moved: list[Item] = []
+        for item in packages:
+            try:
+                may_rise(item, first, [one for one in self.items[first.at + 1 : item.at] if one not in moved])
+            except UnsureError:
+                if not moved:
+                    raise
+                break
+            moved.append(item)
+        edits = self._writer.raised(moved, first)
+        return Proposal(tuple(edits), intends=frozenset({"order"})), moved

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from devloop.engine.base import BuildOutcome, StepOutcome
 from devloop.loop import events
-from support.session_world import REACHABLE, UNREACHABLE, World
+from support.session_world import REACHABLE, UNREACHABLE, World, everything_ran
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,27 +27,6 @@ def folder(tmp_path: Path) -> Path:
     (root / "requirements.txt").write_text("httpx==0.27\n")
     (root / "main.py").write_text("one")
     return root
-
-
-def everything_ran(world: World) -> BuildOutcome:
-    model = world.session._model
-    assert model is not None
-    steps = [
-        StepOutcome(
-            digest=f"sha256:{step.number}",
-            name=f"[{step.ordinal}/4] {step.text}",
-            stage=None,
-            index=step.ordinal,
-            total=4,
-            keyword=step.keyword,
-            text=step.text,
-            status="run" if step.vertex is not None else "cached",
-            seconds=9.0,
-            lines=((step.span.first, step.span.last),),
-        )
-        for step in model.graph.steps
-    ]
-    return BuildOutcome("ok", 10.0, steps=tuple(steps))
 
 
 def warnings(world: World) -> list[tuple[str, str]]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from devloop.engine.base import BuildOutcome, EngineUnavailable, StepDone, StepOutcome, StepStarted
+from devloop.engine.base import BuildOutcome, EngineUnavailable, StepDone, StepStarted
 from devloop.loop import events
 from devloop.loop.flight import Flight
 from devloop.loop.holding import LATER_SECONDS, Holding
 from devloop.loop.state import ContainerGone, Version
 from devloop.plan.decide import quiet_seconds
 from devloop.watch.debounce import Batch
-from support.session_world import World
+from support.session_world import World, everything_ran
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,27 +55,6 @@ class Shop(World):
         return [one.status for one in self.of(events.BuildFinished)]
 
 
-def everything_ran(world: World) -> BuildOutcome:
-    model = world.session._model
-    assert model is not None
-    steps = [
-        StepOutcome(
-            digest=f"sha256:{step.number}",
-            name=f"[{step.ordinal}/4] {step.text}",
-            stage=None,
-            index=step.ordinal,
-            total=4,
-            keyword=step.keyword,
-            text=step.text,
-            status="run" if step.vertex is not None else "cached",
-            seconds=9.0 if step.keyword == "RUN" else 0.1,
-            lines=((step.span.first, step.span.last),),
-        )
-        for step in model.graph.steps
-    ]
-    return BuildOutcome("ok", 10.0, steps=tuple(steps))
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "shop"
@@ -91,7 +70,7 @@ def opened(folder: Path, **flags: object) -> Shop:
     """A session whose first version serves."""
     world = Shop(folder, flags={"live_sync": True, **flags})
     world.open()
-    world.builder.outcomes = [everything_ran(world)] * 12
+    world.builder.outcomes = [everything_ran(world, copy_seconds=0.1)] * 12
     world.settle()
     return world
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from devloop.engine.base import BuildOutcome, StepOutcome
 from devloop.loop import events
 from devloop.loop.tellings import Tellings
 from devloop.plan.model import Plan, Warned
-from support.session_world import World
+from support.session_world import World, everything_ran
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,30 +31,9 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def all_ran(world: World, seconds: float) -> BuildOutcome:
-    model = world.session._model
-    assert model is not None
-    steps = [
-        StepOutcome(
-            digest=f"sha256:{step.number}",
-            name=f"[{step.ordinal}/3] {step.text}",
-            stage=None,
-            index=step.ordinal,
-            total=3,
-            keyword=step.keyword,
-            text=step.text,
-            status="run" if step.vertex is not None else "cached",
-            seconds=seconds,
-            lines=((step.span.first, step.span.last),),
-        )
-        for step in model.graph.steps
-    ]
-    return BuildOutcome("ok", seconds + 1, steps=tuple(steps))
-
-
 def opened(folder: Path, *, seconds: float = 9.0, builds: int = 6) -> World:
     world = World(folder).open()
-    world.builder.outcomes = [all_ran(world, seconds)] * builds
+    world.builder.outcomes = [everything_ran(world, seconds)] * builds
     world.settle()
     return world
 

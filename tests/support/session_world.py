@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from devloop.config import find_config, load_config, merged
 from devloop.engine.archive import SyncOutcome
-from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable
+from devloop.engine.base import BuilderFacts, BuildOutcome, EngineUnavailable, StepOutcome
 from devloop.engine.containers import Replacement
 from devloop.engine.health import Health
 from devloop.engine.state import Binding, ContainerFacts
@@ -434,3 +434,26 @@ class World:
     def running(self) -> list[str]:
         """What the containers that run were made of."""
         return [one.image_id for one in self.engine.containers.values() if one.is_running]
+
+
+def everything_ran(world: World, seconds: float = 9.0, *, copy_seconds: float | None = None) -> BuildOutcome:
+    """A good build of what the session has read: each step took `seconds`, a COPY perhaps less."""
+    model = world.session._model
+    assert model is not None
+    total = len(model.graph.steps)
+    steps = [
+        StepOutcome(
+            digest=f"sha256:{step.number}",
+            name=f"[{step.ordinal}/{total}] {step.text}",
+            stage=None,
+            index=step.ordinal,
+            total=total,
+            keyword=step.keyword,
+            text=step.text,
+            status="run" if step.vertex is not None else "cached",
+            seconds=seconds if copy_seconds is None or step.keyword == "RUN" else copy_seconds,
+            lines=((step.span.first, step.span.last),),
+        )
+        for step in model.graph.steps
+    ]
+    return BuildOutcome("ok", seconds + 1, steps=tuple(steps))

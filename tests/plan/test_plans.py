@@ -171,7 +171,19 @@ def test_a_step_that_never_ran_on_a_result_is_not_said_to_follow_one_that_runs(s
     shop.write("requirements.txt", "django\n").built(failed_line=6)
     plan = shop.plan()
     assert step_at(plan, 4).status == "cached"
-    assert cause_at(plan, 6) == "never-built: it was never built on what RUN (line 4) gives"
+    assert cause_at(plan, 6) == (
+        "stage: it was never built on what RUN (line 4) gives, where requirements.txt changed"
+    )
+
+
+def test_an_edit_whose_copy_alone_was_built_is_warned_about(shop: Project) -> None:
+    """The build was canceled in the install: the COPY is cached, and what the edit costs is still to come."""
+    shop.write("requirements.txt", "django\n").built(failed_line=4)
+    plan = shop.plan()
+    assert [step.line for step in plan.runs][:1] == [4]
+    assert [(one.code, one.line) for one in plan.warnings] == [("dependency-install", 4)]
+    assert plan.warnings[0].why.startswith("requirements.txt is read by COPY (line 3), which stands above")
+    assert plan.expensive == (3,)
 
 
 # The Dockerfile

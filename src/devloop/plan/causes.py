@@ -5,7 +5,7 @@ record; the baseline says what that was when it was built last. Both together na
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devloop.cache.baseline import Baseline, BaselineStep, describe_step
 from devloop.cache.predict import Answer, Prediction
@@ -121,11 +121,32 @@ def _failing_input(evidence: Evidence, entry: Input, known: dict[int, Cause], *,
             root = known.get(number)
             what = f"{above.keyword} (line {above.span.first})"
             if evidence.prediction.answers[number].result.hit == "yes":
-                return Cause(f"it was never built on what {what} gives", "never-built")
+                text = f"it was never built on what {what} gives"
+                found = _changed_above(evidence, number)
+                if found is None:
+                    return Cause(text, "never-built")
+                # A build that ended early left the steps above in the cache; the edit is still the cause.
+                return replace(found, text=f"{text}, where {found.text}")
             text = (
                 f"{what} above it runs again" if is_base else f"{what} runs again in the stage it takes from"
             )
             return Cause(text, "stage", path=root.path if root else None, line=above.span.first)
+
+
+def _changed_above(evidence: Evidence, vertex: int) -> Cause | None:
+    """Return the nearest change of the context that a vertex, or what it stands on, takes, and where."""
+    waiting, seen = [vertex], {vertex}
+    while waiting:
+        number = waiting.pop(0)
+        for entry in evidence.graph.vertices[number].inputs:
+            found = _changed_path(evidence, entry)
+            if found is not None:
+                reader = evidence.graph.steps[evidence.graph.vertices[number].step]
+                return replace(found, rule="stage", line=reader.span.first)
+            if isinstance(entry.producer, FromVertex) and entry.producer.vertex not in seen:
+                seen.add(entry.producer.vertex)
+                waiting.append(entry.producer.vertex)
+    return None
 
 
 def _changed_path(evidence: Evidence, entry: Input) -> Cause | None:

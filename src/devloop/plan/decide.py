@@ -346,7 +346,8 @@ def _warning(
     cost: StepCost,
     steps: tuple[PlannedStep, ...],
 ) -> Warned:
-    path = root.cause.path if root.cause is not None else None
+    cause = root.cause or planned.cause
+    path = cause.path if cause is not None else None
     why = _why(root, planned, path)
     if path is not None:
         code, way_out = _about_path(path, root, planned, cost)
@@ -534,6 +535,9 @@ def _root(situation: Situation, step: Step) -> Step | None:
             and situation.prediction.answers[entry.producer.vertex].result.hit != "yes"
         ]
         cause = situation.causes.get(vertex)
+        if not blocked and cause is not None and cause.rule == "stage":
+            # All above is cached, and was never built on: the cause says where the edit is read.
+            return next((one for one in situation.graph.steps if one.span.first == cause.line), None)
         if not blocked or (cause is not None and cause.rule != "stage"):
             break
         vertex = blocked[0]

@@ -59,6 +59,7 @@ PURE = (
     *(
         "doctor.blocks",
         "doctor.graphs",
+        "doctor.manifest_stages",
         "doctor.mentions",
         "doctor.rewrite",
         "doctor.rules_command",

@@ -137,5 +137,24 @@ def test_two_ways_of_printing_at_once_are_refused(project: Path) -> None:
 def test_a_history_that_is_too_short_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(with_history(project, commits=4)) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "only 3 of the last 3 commits change what this Dockerfile reads" in text
+    assert "only 3 commits change what this Dockerfile reads" in text
     assert "20s a run" in text
+
+
+def test_fix_writes_two_changes_of_one_ignore_file_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEVLOOP_STATE_DIR", str(tmp_path / "state"))
+    text = "FROM node:20\nWORKDIR /app\nCOPY package.json ./\nRUN npm install\nCOPY . .\n"
+    files = {
+        "package.json": "{}",
+        "server.js": "1",
+        "node_modules/a/index.js": "x" * 2_000_000,
+        ".env": "API_TOKEN=abcdef0123\n",
+    }
+    project = written(tmp_path / "web", text, files)
+    assert doctor("--fix", project) == 0
+    assert set((project / ".dockerignore").read_text().split()) >= {".env", "**/node_modules"}
+    capsys.readouterr()
+    assert doctor("--fix", project) == 0
+    assert capsys.readouterr().out.strip() == "there is nothing to fix"

@@ -75,6 +75,8 @@ PURE = (
         "doctor.order",
         "doctor.placed",
         "doctor.report",
+        "doctor.tallies",
+        "doctor.values",
         "doctor.rules_manifest",
         "doctor.rules_variables",
         "doctor.rules_order",

@@ -1,15 +1,16 @@
-"""Runs every rule over a project, and says what each finding costs a week by git's history.
+"""Runs every rule over a project, tries what each proposes, and carries it out.
 
-A finding about order is weighed by replaying the last commits through the graph as it is and as proposed;
-any other by counting how often its steps ran for something that is no manifest. Without a history they are
-ordered by the seconds of one needless run, and that is said.
+Findings are sorted by what they cost a week; where neither commits nor builds tell how often their steps run,
+by the seconds of one needless run, and that is said.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.dockerfile.silence import silences
 from devloop.doctor import (
     rules_command,
@@ -22,18 +23,18 @@ from devloop.doctor import (
     rules_variables,
 )
 from devloop.doctor.edits import EditsClash, apply_edits, unified_diff
-from devloop.doctor.gitlog import GitProblem, idle_edits, links_at, reading, replay_graph
-from devloop.doctor.proof import Limits, Saving, prove
-from devloop.doctor.replay import Replay, fixed, is_manifest, replay, weekly_runs
+from devloop.doctor.proof import Limits, prove
+from devloop.doctor.replay import is_manifest
 from devloop.doctor.report import Examination, Examined
 from devloop.doctor.subject import read_subject, with_source
-from devloop.project.reading import Model, ReadingProblem
+from devloop.doctor.weighing import COMMITS, History, read_history, rebased, saving_of, weigh
+from devloop.project.reading import ReadingProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from devloop.doctor.model import Finding, Proposal, Rule, Subject
-    from devloop.doctor.replay import Commit
+    from devloop.doctor.model import Finding, Intent, Proposal, Rule, Subject
     from devloop.doctor.trial import Trial
     from devloop.engine.base import Cancel
     from devloop.project.workspace import Workspace
@@ -47,26 +48,9 @@ RULES: Final[tuple[Rule, ...]] = (
     *rules_stages.RULES,
     *rules_command.RULES,
 )
-COMMITS: Final = 200
-FEWEST_BUILDS: Final = 5
-"""Fewer commits than that which make a step run say nothing about how often one will."""
-_BY_HISTORY: Final = frozenset({rules_order.INSTALL, rules_order.PACKAGES})
-_AT_EVERY_RUN: Final = frozenset({"no-cache-mount", "cache-mount-forgotten"})
+_MOST_FIXES: Final = 40
+"""More than any Dockerfile needs: rules that propose for ever are stopped."""
 _RANK: Final = {"security": 0, "speed": 1, "restart": 2, "size": 3}
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The commits that say how often a step runs, and what the present graph makes of them.
-
-    With a `reason` nothing is weighed by them: there are none, or too few.
-    """
-
-    commits: tuple[Commit, ...] = ()
-    now: Replay | None = None
-    reason: str = ""
-    links: Mapping[str, str] | None = None
-    idle: rules_manifest.IdleEdits = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +74,7 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
     history = read_history(workspace, limit)
     found = _all_findings(subject, history)
     kept = unsilenced(subject, found, workspace.settings.doctor.ignore)
-    weighed = sorted((weigh(workspace, subject, one, history) for one in kept), key=_order)
+    weighed = _weighed(workspace, subject, kept, history)
     proven: list[Examined] = []
     for number, one in enumerate(weighed):
         if number == proving.first:
@@ -99,17 +83,83 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
         if _does_not_build(proven[-1]):
             # What does not build as it stands would fail again beside every other proposal.
             proving = replace(proving, engine=None)
+    git, seen = (None if history.reason else history.git), history.seen
     return Examination(
         name=subject.model.location.name,
         dockerfile=subject.name,
         source=subject.source,
-        findings=tuple(proven),
-        commits=history.now.commits if history.now is not None and not history.reason else None,
-        weeks=history.now.weeks if history.now is not None and not history.reason else 0,
+        findings=_after_the_ignore_file(workspace, subject, proven),
+        commits=None if git is None else git.of,
+        weeks=0 if git is None else git.weeks,
         reason=history.reason,
         silenced=len(found) - len(kept),
         is_built=any(_was_built(one) for one in proven),
+        builds=0 if seen is None else seen.of,
+        build_weeks=0 if seen is None else seen.weeks,
+        measure=history.measure,
     )
+
+
+def _weighed(
+    workspace: Workspace, subject: Subject, found: Sequence[Finding], history: History
+) -> list[Examined]:
+    """Say what each finding costs, the dearest first."""
+    weighed = []
+    for one in found:
+        weight = weigh(workspace, subject, one, history)
+        tally = weight.tally
+        weighed.append(
+            Examined(
+                one,
+                None if tally is None else tally.seconds_a_week,
+                None if tally is None else tally.runs_a_week,
+                _basis(subject, one),
+                diffs=diffs_of(subject, one.proposal),
+                commits=weight.commits,
+                builds=weight.builds,
+                measure=weight.measure,
+            )
+        )
+    return sorted(weighed, key=_order)
+
+
+def _after_the_ignore_file(
+    workspace: Workspace, subject: Subject, found: Sequence[Examined]
+) -> tuple[Examined, ...]:
+    """Where only the ignore file stands in the way of a change, say that the change comes after it."""
+    proposals = [one.finding.proposal for one in found if one.finding.code in rules_context.CODES]
+    stopped = {_name(one.finding) for one in found if one.finding.stops}
+    if not any(proposals) or not stopped:
+        return tuple(found)
+    files: dict[str, bytes] = {}
+    for proposal in proposals:
+        if proposal is not None:
+            files.update(merged_ignore(subject, files, proposal))
+    again = with_source(workspace, subject, subject.source, files)
+    if isinstance(again, ReadingProblem):
+        return tuple(found)
+    possible = {_name(one) for one in findings_of(again) if one.proposal is not None} & stopped
+    stops = f"comes after the change of {', '.join(sorted(files))}: --fix writes both"
+    return tuple(
+        replace(one, finding=replace(one.finding, stops=stops))
+        if _name(one.finding) in possible and one.finding.stops
+        else one
+        for one in found
+    )
+
+
+def merged_ignore(subject: Subject, files: Mapping[str, bytes], proposal: Proposal) -> dict[str, bytes]:
+    """Return the ignore files of two proposals as one: the lines that the second adds, behind the first."""
+    old = subject.ignore_source or b""
+    found = dict(files)
+    for path, content in proposal.files.items():
+        before = found.get(path)
+        found[path] = content if before is None else before + content[len(old) :].lstrip(b"\r\n")
+    return found
+
+
+def _name(finding: Finding) -> tuple[str, str]:
+    return finding.code, finding.title
 
 
 def _was_built(one: Examined) -> bool:
@@ -136,38 +186,44 @@ class Fixes:
     done: tuple[Examined, ...]
 
 
-def fix(workspace: Workspace, examination: Examination, proving: Proving | None = None) -> Fixes:
+def fix(
+    workspace: Workspace,
+    examination: Examination,
+    proving: Proving | None = None,
+    *,
+    limit: int = COMMITS,
+) -> Fixes:
     """Carry out what can be proposed: the dearest first, each on top of the ones before it.
 
-    What an earlier fix has changed is read again, so that no two of them touch the same lines unseen.
+    What an earlier fix has changed is read again, the ignore file too, so that no two of them touch the same
+    lines unseen. What an ignore file made possible is carried out after it.
     """
     proving = proving or Proving()
-    history = read_history(workspace, COMMITS)
+    history = read_history(workspace, limit)
     subject = read_subject(workspace)
     files: dict[str, bytes] = {}
     done: list[Examined] = []
-    waiting = [one for one in examination.findings if one.finding.proposal is not None]
-    while waiting:
-        one = waiting.pop(0)
+    one = next((one for one in examination.findings if one.finding.proposal is not None), None)
+    while one is not None and len(done) < _MOST_FIXES:
         proposal = one.finding.proposal
-        if proposal is None or files.keys() & proposal.files.keys():
-            continue
-        files.update(proposal.files)
-        done.append(one)
-        again = with_source(workspace, subject, apply_edits(subject.source, proposal.edits))
+        assert proposal is not None  # noqa: S101 - only such a one is chosen
+        again = with_source(
+            workspace, subject, apply_edits(subject.source, proposal.edits), {**files, **proposal.files}
+        )
         if isinstance(again, ReadingProblem):
             break
-        subject = again
+        files.update(proposal.files)
+        done.append(one)
+        subject, history = again, rebased(workspace, again, history)
         found = unsilenced(subject, _all_findings(subject, history), workspace.settings.doctor.ignore)
-        weighed = sorted((weigh(workspace, subject, each, history) for each in found), key=_order)
-        known = {(each.finding.code, each.finding.title) for each in done}
-        fresh = [each for each in weighed if (each.finding.code, each.finding.title) not in known]
-        waiting = [
-            proven
-            for each in fresh
-            if each.finding.proposal is not None
-            and (proven := _proven(workspace, subject, each, history, proving)).finding.proposal is not None
-        ]
+        known = {_name(each.finding) for each in done}
+        waiting = (
+            each
+            for each in _weighed(workspace, subject, found, history)
+            if each.finding.proposal is not None and _name(each.finding) not in known
+        )
+        tried = (_proven(workspace, subject, each, history, proving, files) for each in waiting)
+        one = next((each for each in tried if each.finding.proposal is not None), None)
     return Fixes(subject.source, files, tuple(done))
 
 
@@ -180,10 +236,10 @@ def findings_of(subject: Subject, rules: Sequence[Rule] = RULES) -> tuple[Findin
 def _all_findings(subject: Subject, history: History) -> tuple[Finding, ...]:
     """Run the rules, and the one that goes by history; where the order is wrong, that is said first."""
     found = findings_of(subject)
-    if history.now is None:
+    if history.git is None:
         return found
     spoken = {vertex for one in found if one.code == rules_order.INSTALL for vertex in one.wasted}
-    return (*found, *rules_manifest.manifest_findings(subject, history.now, history.idle, spoken))
+    return (*found, *rules_manifest.manifest_findings(subject, history.git.now, history.idle, spoken))
 
 
 def unsilenced(subject: Subject, found: Sequence[Finding], ignored: Sequence[str]) -> tuple[Finding, ...]:
@@ -197,78 +253,6 @@ def unsilenced(subject: Subject, found: Sequence[Finding], ignored: Sequence[str
 
 
 # What it costs ----------------------------------------------------------------------------------------------
-
-
-def read_history(workspace: Workspace, limit: int) -> History:
-    """Replay the last commits through the present graph; no history is an ordinary answer."""
-    bots = workspace.settings.replay.bots
-    try:
-        with reading(workspace.location, workspace.environ, limit=limit, bots=bots) as found:
-            links = links_at(found.git, found.objects, found.git.commit("HEAD"))
-            commits = tuple(found)
-            model = workspace.read()
-            if not commits or not isinstance(model, Model):
-                return History(reason="no commit of a person")
-            now = replay(commits, fixed(replay_graph(workspace, model, links=links)))
-            idle = idle_edits(now, found.objects, rules_manifest.is_idle_edit)
-    except GitProblem as problem:
-        return History(reason=problem.message)
-    if len(now.builds) < FEWEST_BUILDS:
-        reason = f"only {len(now.builds)} of the last {now.commits} commits change what this Dockerfile reads"
-        return History(commits, now, reason, links)
-    return History(commits, now, links=links, idle=idle)
-
-
-def weigh(workspace: Workspace, subject: Subject, finding: Finding, history: History) -> Examined:
-    """Say how often a finding's steps run for nothing, and what that takes a week."""
-    basis = _basis(subject, finding)
-    diffs = diffs_of(subject, finding.proposal)
-    if (
-        history.now is None
-        or history.reason
-        or not finding.wasted
-        or finding.code == rules_variables.VOLATILE
-    ):
-        return Examined(finding, basis=basis, diffs=diffs)
-    # A cache mount helps whenever the step runs, also where it has to.
-    needed = (lambda _path: False) if finding.code in _AT_EVERY_RUN else is_manifest
-    if finding.code == rules_manifest.MANIFEST:
-        builds = (
-            rules_manifest.idle_runs(history.now, vertex, history.idle).builds for vertex in finding.wasted
-        )
-        runs = max(builds) / max(history.now.weeks, 1)
-    else:
-        runs = max(weekly_runs(history.now, vertex, needed) for vertex in finding.wasted)
-    seconds = None if finding.seconds is None else finding.seconds * runs
-    after = _after(workspace, subject, finding.proposal, history)
-    if after is not None and _is_about_order(finding):
-        seconds = max(history.now.seconds_a_week - after.seconds_a_week, 0.0)
-    return Examined(finding, seconds, runs, basis, diffs=diffs)
-
-
-def _is_about_order(finding: Finding) -> bool:
-    """Tell whether the graphs alone say what is saved: the steps are the same ones, at other places."""
-    return (
-        finding.code in _BY_HISTORY
-        and finding.proposal is not None
-        and finding.proposal.intends == frozenset({"order"})
-    )
-
-
-def _after(
-    workspace: Workspace, subject: Subject, proposal: Proposal | None, history: History
-) -> Replay | None:
-    """Replay the history through the graph of a proposal."""
-    if proposal is None or history.now is None:
-        return None
-    try:
-        source = apply_edits(subject.source, proposal.edits)
-    except EditsClash:
-        return None
-    model = workspace.read(source=source)
-    if not isinstance(model, Model):
-        return None
-    return replay(history.commits, fixed(replay_graph(workspace, model, links=history.links)))
 
 
 def _basis(subject: Subject, finding: Finding) -> str:
@@ -295,27 +279,32 @@ def _order(one: Examined) -> tuple[float, float, int, int, str]:
 # What is verified -------------------------------------------------------------------------------------------
 
 
-def _proven(
+def _proven(  # noqa: PLR0917 - each is another part of what is tried
     workspace: Workspace,
     subject: Subject,
     one: Examined,
     history: History,
     proving: Proving,
+    files: Mapping[str, bytes] | None = None,
 ) -> Examined:
-    """Try a proposal; one that fails is taken back, and the finding says why."""
+    """Try a proposal; one that fails is taken back, and the finding says why.
+
+    `files` are written by the proposals before it: they are new as well to a build in the folder as it is.
+    """
     proposal = one.finding.proposal
     if proposal is None:
         return one
-    saving = None
-    after = _after(workspace, subject, proposal, history) if _is_about_order(one.finding) else None
-    if history.now is not None and not history.reason and after is not None and history.now.seconds:
-        saving = Saving(history.now.commits, history.now.seconds, after.seconds)
+    saving = saving_of(workspace, subject, one.finding, history)
+    edits = _edited(subject, history, one.finding)
+    if files:
+        fewer: frozenset[Intent] = frozenset({"fewer files"})
+        proposal = replace(proposal, files={**files, **proposal.files}, intends=proposal.intends | fewer)
     proof = prove(
         workspace,
         subject.source,
         proposal,
         engine=proving.engine,
-        edits=_edited(subject, history, one.finding),
+        edits=edits,
         saving=saving,
         limits=proving.limits,
         cancel=proving.cancel,
@@ -332,19 +321,43 @@ def _proven(
 
 def _edited(subject: Subject, history: History, finding: Finding) -> tuple[str, ...]:
     """Name the files whose edits ran the wasted steps, those of most commits first."""
-    if finding.code == rules_manifest.MANIFEST and history.now is not None:
+    present = {one.path for one in subject.paths}
+    if finding.code in rules_context.CODES:
+        return _left_out(history, finding, present)
+    git = history.git
+    if git is None:
+        return ()
+    if finding.code == rules_manifest.MANIFEST:
         return tuple(
             path
             for vertex in finding.wasted
-            for path in rules_manifest.idle_runs(history.now, vertex, history.idle).paths
+            for path in rules_manifest.idle_runs(git.now, vertex, history.idle).paths
         )
-    counted: dict[str, int] = {}
-    present = {one.path for one in subject.paths}
-    for build in history.now.builds if history.now is not None else ():
-        for cause in build.causes:
-            if cause.kind == "path" and not is_manifest(cause.path) and cause.ran & set(finding.wasted):
-                counted[cause.path] = counted.get(cause.path, 0) + 1
-    return tuple(sorted((path for path in counted if path in present), key=lambda path: -counted[path]))
+    counted: Counter[str] = Counter(
+        cause.path
+        for build in git.now.builds
+        for cause in build.causes
+        if cause.kind == "path" and not is_manifest(cause.path) and cause.ran & set(finding.wasted)
+    )
+    return tuple(path for path, _ in counted.most_common() if path in present)
+
+
+def _left_out(history: History, finding: Finding, present: AbstractSet[str]) -> tuple[str, ...]:
+    """Name files that the proposal keeps out: those that commits change first, then any others."""
+    proposal = finding.proposal
+    if proposal is None:
+        return ()
+    (content,) = proposal.files.values()
+    rules = parse_ignore(content, file="")
+    if not isinstance(rules, IgnoreRules):
+        return ()
+    counted: Counter[str] = Counter(
+        cause.path
+        for build in (history.git.now.builds if history.git is not None else ())
+        for cause in build.causes
+    )
+    gone = [path for path in present if rules.excludes(path)]
+    return tuple(sorted(gone, key=lambda path: (-counted[path], path)))
 
 
 def diffs_of(subject: Subject, proposal: Proposal | None) -> tuple[str, ...]:

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
+from devloop.dockerfile.instructions import Dockerfile, parse
 from devloop.doctor.replay import Commit, FileChange, Place, ReplayGraph, is_manifest
+from devloop.doctor.values import Values, differing, values_in
 from devloop.errors import DevloopError
 from devloop.project.settings import BOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from devloop.context.snapshot import Snapshot
@@ -426,6 +428,29 @@ def idle_edits(
     return frozenset(edits)
 
 
+def values_changed(commits: Iterable[Commit], objects: Objects) -> Mapping[str, frozenset[str]]:
+    """Return, by name, the commits that give an ARG or ENV of the Dockerfile another value.
+
+    A name that comes or goes is no new value. The Dockerfile is the first of the watched files.
+    """
+    known: dict[str, Values] = {}
+
+    def at(version: str) -> Values:
+        if version not in known:
+            parsed = parse(objects.blob(version) or b"")
+            known[version] = values_in(parsed) if isinstance(parsed, Dockerfile) else {}
+        return known[version]
+
+    found: dict[str, set[str]] = {}
+    for commit in commits:
+        before, after = (files[0] if files else None for files in (commit.files_before, commit.files_after))
+        if before is None or after is None or before == after:
+            continue
+        for name in differing(at(before), at(after)):
+            found.setdefault(name, set()).add(commit.id)
+    return {name: frozenset(ids) for name, ids in found.items()}
+
+
 def in_repository(root: Path, path: Path) -> str | None:
     """Return the name that git has for a path; None for one outside of the repository."""
     try:
@@ -484,6 +509,12 @@ def replay_graph(
     workspace: Workspace, model: Model, git: Git | None = None, links: Mapping[str, str] | None = None
 ) -> ReplayGraph:
     """Make a model ready for a replay, with the prices that are known here."""
+    where = git or Git.of(workspace.location, workspace.environ)
+    return priced_graph(workspace, model, places_of(model, where, links))
+
+
+def priced_graph(workspace: Workspace, model: Model, places: Mapping[str, Place]) -> ReplayGraph:
+    """Make a model ready for paths of these places, with the prices that are known here."""
     from devloop.project.planner import price_steps, priors_of
 
     costs = price_steps(
@@ -493,11 +524,10 @@ def replay_graph(
         warn_seconds=workspace.settings.warn_seconds,
         table=priors_of(workspace.settings),
     )
-    where = git or Git.of(workspace.location, workspace.environ)
     return ReplayGraph(
         model.graph,
         {number: cost.seconds for number, cost in costs.items()},
-        places_of(model, where, links),
+        places,
         workspace.location.shown_dockerfile,
         frozenset(number for number, cost in costs.items() if cost.seconds_from == "measured"),
     )

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from devloop.dockerfile.stages import Step
     from devloop.doctor.model import ContextFile, Rule, Subject
 
+NO_FILE, NEEDLESS, SECRET = "no-ignore-file", "context-junk", "secret-in-context"
+CODES = frozenset({NO_FILE, NEEDLESS, SECRET})
+"""Findings whose proposal is an ignore file."""
+
 BYTES_A_SECOND = 100_000_000
 FILES_A_SECOND = 5_000
 """How fast a local context is walked, sent and copied; a first build pays all of it."""
@@ -142,7 +146,7 @@ def needless_files(subject: Subject) -> Iterator[Finding]:
     verb = "reach" if len(junk) + len(large) + len(prose) > 1 else "reaches"
     seconds = size / BYTES_A_SECOND + count / FILES_A_SECOND
     yield Finding(
-        code="context-junk" if has_file else "no-ignore-file",
+        code=NEEDLESS if has_file else NO_FILE,
         title=f"{names} {verb} {copy.keyword} on line {copy.span.first}"
         + ("" if has_file else ", and there is no .dockerignore"),
         first_line=copy.span.first,
@@ -388,7 +392,7 @@ def secrets(subject: Subject) -> Iterator[Finding]:
         stops = f"something reads {rest}: give it at run time (env_file, a volume) or as a secret mount first"
     proposal, problem = _ignoring(subject, kept) if kept else (None, stops)
     yield Finding(
-        code="secret-in-context",
+        code=SECRET,
         title=f"{_shown(paths)} {'end' if len(paths) > 1 else 'ends'} in the image",
         first_line=copy.span.first,
         last_line=copy.span.last,

@@ -468,7 +468,10 @@ def _is_plain(subject: Subject, step: Step) -> bool | None:
 
 # --- bases -------------------------------------------------------------------------------------------------
 
-_FLOATING = frozenset({"", "latest", "stable", "edge", "nightly", "current", "lts", "main", "master", "dev"})
+FLOATING = "floating-base"
+_FLOATING_TAGS = frozenset(
+    {"", "latest", "stable", "edge", "nightly", "current", "lts", "main", "master", "dev"}
+)
 
 
 def floating_base(subject: Subject) -> Iterator[Finding]:
@@ -483,11 +486,11 @@ def floating_base(subject: Subject) -> Iterator[Finding]:
         if stage.base != "image" or "@" in reference or reference in seen:
             continue
         # `distroless/base-debian12`: a name may hold the version.
-        if image_tag(reference) not in _FLOATING or re.search(r"\d$", image_name(reference)):
+        if image_tag(reference) not in _FLOATING_TAGS or re.search(r"\d$", image_name(reference)):
             continue
         seen.add(reference)
         yield Finding(
-            code="floating-base",
+            code=FLOATING,
             title=f"{reference} may be another image with each build",
             first_line=stage.span.first,
             last_line=stage.span.last,

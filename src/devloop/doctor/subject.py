@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from devloop.doctor.model import ContextFile, PricedStep, Subject
@@ -13,6 +14,7 @@ from devloop.project.reading import ReadingProblem
 from devloop.project.texts import read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from devloop.context.patterns import DirectoryRules
@@ -32,16 +34,47 @@ def read_subject(workspace: Workspace) -> Subject:
     return subject_of(workspace, model, workspace.tree(model), context_files(model))
 
 
-def with_source(workspace: Workspace, subject: Subject, source: bytes) -> Subject | ReadingProblem:
-    """Return the subject as it is with another text of the Dockerfile; nothing is walked again."""
-    model = workspace.read(source=source)
+def with_source(
+    workspace: Workspace, subject: Subject, source: bytes, files: Mapping[str, bytes] | None = None
+) -> Subject | ReadingProblem:
+    """Return the subject as it is with another Dockerfile and other files; nothing is walked again.
+
+    `files` are whole contents by context path: where the ignore file is one of them, it is in force.
+    """
+    files = files or {}
+    name = ignore_path(workspace, subject)
+    ignore = files.get(name) if name is not None else None
+    model = workspace.read(source=source, ignore_source=subject.ignore_source if ignore is None else ignore)
     if isinstance(model, ReadingProblem):
         return model
-    return subject_of(workspace, model, workspace.tree(model), subject.paths)
+    paths = {one.path: one for one in subject.paths}
+    paths.update({path: ContextFile(path, len(content)) for path, content in files.items()})
+    has_rules = bool(model.main.rules.patterns)
+    visible = tuple(
+        paths[path] for path in sorted(paths) if not (has_rules and model.main.rules.excludes(path))
+    )
+    again = subject_of(workspace, model, workspace.tree(model), visible, files)
+    return again if ignore is None else replace(again, ignore_source=ignore)
 
 
-def subject_of(workspace: Workspace, model: Model, tree: Tree, paths: tuple[ContextFile, ...]) -> Subject:
-    """Put together what was read, and price the steps."""
+def ignore_path(workspace: Workspace, subject: Subject) -> str | None:
+    """Return the context's name for the ignore file that is, or would be, in force; None for one outside."""
+    location = workspace.location
+    path = subject.model.ignore_file or location.context / ".dockerignore"
+    try:
+        return path.relative_to(location.context).as_posix()
+    except ValueError:
+        return None
+
+
+def subject_of(
+    workspace: Workspace,
+    model: Model,
+    tree: Tree,
+    paths: tuple[ContextFile, ...],
+    files: Mapping[str, bytes] | None = None,
+) -> Subject:
+    """Put together what was read, and price the steps; `files` stand in for what is on the disk."""
     warn_seconds = workspace.settings.warn_seconds
     table = priors_of(workspace.settings)
     classes = classify_steps(model.graph, threshold_seconds=warn_seconds, table=table)
@@ -55,8 +88,12 @@ def subject_of(workspace: Workspace, model: Model, tree: Tree, paths: tuple[Cont
     root = model.main.root
     visible = {one.path for one in paths}
 
+    written = files or {}
+
     def texts(path: str) -> bytes | None:
-        return read_text(root / path) if path in visible else None
+        if path not in visible:
+            return None
+        return written[path] if path in written else read_text(root / path)
 
     return Subject(
         name=model.location.shown_dockerfile,

@@ -1,0 +1,232 @@
+"""Stages that the doctor proposes, on a real engine: both are built, and the smaller image answers the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devloop.doctor.edits import apply_edits
+from devloop.doctor.examine import Proving, examine
+from devloop.doctor.trial import Trial
+from devloop.plan.codes import FINDINGS
+from devloop.project.discover import locate
+from devloop.project.memory import Memory
+from devloop.project.settings import DoctorSettings, Settings
+from devloop.project.workspace import Workspace
+from support.doctor import written
+from support.engine import make_base_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from devloop.doctor.report import Examined
+
+pytestmark = pytest.mark.docker
+
+STAGE = "no-builder-stage"
+
+GO_FILES = {
+    "go.mod": "module example.test/hello\n\ngo 1.19\n",
+    "main.go": """\
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+)
+
+func main() {
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "hello from go,", os.Getenv("MODE"))
+	})
+	http.ListenAndServe(":8080", nil)
+}
+""",
+}
+RUST_FILES = {
+    "Cargo.toml": '[package]\nname = "hello"\nversion = "0.1.0"\nedition = "2021"\n',
+    "Cargo.lock": 'version = 4\n\n[[package]]\nname = "hello"\nversion = "0.1.0"\n',
+    "src/main.rs": """\
+use std::io::{Read, Write};
+
+fn main() {
+    for stream in std::net::TcpListener::bind("0.0.0.0:8080").unwrap().incoming() {
+        let mut stream = stream.unwrap();
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\nhello from rust");
+    }
+}
+""",
+}
+JAVA_FILES = {
+    "pom.xml": """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>example.test</groupId>
+  <artifactId>hello</artifactId>
+  <version>1</version>
+  <properties>
+    <maven.compiler.source>17</maven.compiler.source>
+    <maven.compiler.target>17</maven.compiler.target>
+    <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding>
+  </properties>
+  <build>
+    <finalName>hello</finalName>
+    <plugins>
+      <plugin>
+        <artifactId>maven-jar-plugin</artifactId>
+        <configuration><archive><manifest><mainClass>Hello</mainClass></manifest></archive></configuration>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+""",
+    "src/main/java/Hello.java": """\
+import com.sun.net.httpserver.HttpServer;
+import java.net.InetSocketAddress;
+
+public class Hello {
+    public static void main(String[] words) throws Exception {
+        HttpServer server = HttpServer.create(new InetSocketAddress(8080), 0);
+        server.createContext("/", exchange -> {
+            byte[] answer = "hello from java".getBytes();
+            exchange.sendResponseHeaders(200, answer.length);
+            exchange.getResponseBody().write(answer);
+            exchange.close();
+        });
+        server.start();
+    }
+}
+""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service in one stage; `slim` is what its second stage stands on, `times` how much smaller it gets."""
+
+    base: str
+    slim: str
+    lines: tuple[str, ...]
+    files: Mapping[str, str]
+    answer: str
+    times: float
+
+    @property
+    def dockerfile(self) -> str:
+        return "\n".join((f"FROM {self.base}", "WORKDIR /src", *self.lines, "EXPOSE 8080", ""))
+
+
+SERVICES = {
+    "go": Service(
+        "golang:1.19-bookworm",
+        "debian:bookworm-slim",
+        ("COPY . .", "RUN go build -o /usr/local/bin/hello .", "ENV MODE=test", 'CMD ["hello"]'),
+        GO_FILES,
+        "hello from go, test",
+        4,
+    ),
+    "rust": Service(
+        "rust:1.85-bookworm",
+        "debian:bookworm-slim",
+        ("COPY . .", "RUN cargo build --release", 'CMD ["./target/release/hello"]'),
+        RUST_FILES,
+        "hello from rust",
+        4,
+    ),
+    "java": Service(
+        "maven:3.8-eclipse-temurin-17",
+        "eclipse-temurin:17-jre",
+        ("COPY . .", "RUN mvn -q package", 'ENTRYPOINT ["java", "-jar", "target/hello.jar"]'),
+        JAVA_FILES,
+        "hello from java",
+        1.3,
+    ),
+}
+
+
+@pytest.fixture
+def trial(engine: dict[str, str]) -> Iterator[Trial]:
+    with Trial.open(engine) as opened:
+        yield opened
+
+
+def proven(folder: Path, trial: Trial, code: str) -> Examined:
+    """Return the one finding of this code, its proposal built. The others have their own tests."""
+    ignored = Settings(network="host", doctor=DoctorSettings(ignore=sorted(FINDINGS - {code})))
+    location = locate(folder, ignored)
+    memory = Memory(location)
+    try:
+        workspace = Workspace.remembered(location, ignored, memory, os.environ)
+        (found,) = examine(workspace, Proving(engine=trial)).findings
+    finally:
+        memory.close()
+    return found
+
+
+def served(engine: dict[str, str], folder: Path, name: str, dockerfile: bytes) -> tuple[str, int]:
+    """Build a text and start the image; return what the service answers, and the bytes of the image."""
+    (folder / "Dockerfile").write_bytes(dockerfile)
+    docker(engine, "build", "--quiet", "--network=host", "--tag", name, str(folder))
+    docker(engine, "run", "--detach", "--name", name, "--publish", "127.0.0.1::8080", name)
+    try:
+        port = docker(engine, "port", name, "8080").split(":")[-1]
+        answer = asked(f"http://127.0.0.1:{port}/")
+        assert answer is not None, docker(engine, "logs", name)
+        return answer, int(docker(engine, "image", "inspect", "--format={{.Size}}", name))
+    finally:
+        docker(engine, "rm", "--force", name)
+
+
+def asked(address: str) -> str | None:
+    """Ask a service that is starting, for up to half a minute."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as reply:
+                return str(reply.read().decode().strip())
+        except OSError:
+            time.sleep(0.05)
+    return None
+
+
+def docker(engine: dict[str, str], *words: str) -> str:
+    done = subprocess.run(
+        ("docker", *words), env=engine, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_program_answers_the_same_from_its_smaller_image(
+    tmp_path: Path, trial: Trial, engine: dict[str, str], unique_name: str, name: str
+) -> None:
+    service = SERVICES[name]
+    for base in (service.base, service.slim):
+        make_base_image(engine, base)
+    folder = written(tmp_path / "project", service.dockerfile, service.files)
+    one = proven(folder, trial, STAGE)
+    assert one.finding.proposal is not None, one.proof
+    assert one.proof is not None
+    verdicts = {check.name: check.verdict for check in one.proof.checks}
+    assert [verdicts[each] for each in ("graph", "builds", "files", "configuration")] == ["passed"] * 4
+    before = served(engine, folder, f"{unique_name}-before", service.dockerfile.encode())
+    after = served(
+        engine,
+        folder,
+        f"{unique_name}-after",
+        apply_edits(service.dockerfile.encode(), one.finding.proposal.edits),
+    )
+    assert (before[0], after[0]) == (service.answer, service.answer)
+    assert one.proof.sizes is not None
+    assert (one.proof.sizes.before, one.proof.sizes.after) == (before[1], after[1])
+    assert after[1] * service.times < before[1]

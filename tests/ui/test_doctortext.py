@@ -10,7 +10,7 @@ import pytest
 
 from devloop.doctor.model import Finding, LineEdit, Proposal
 from devloop.doctor.proof import Check, Proof, Sizes
-from devloop.doctor.report import Examination, Examined
+from devloop.doctor.report import Examination, Examined, Tally
 from devloop.ui.doctortext import FEW, doctor_json, doctor_lines, notable
 from devloop.ui.sarif import sarif
 from devloop.ui.text import text_width
@@ -92,14 +92,27 @@ FOUND = Examination(
     source=b"",
     findings=(
         Examined(SECRET),
-        Examined(ORDER, 4584.0, 120.0, "measured, 4 runs", PROOF, DIFF),
-        Examined(STOPPED, 8.0, 0.4, "never built here"),
-        Examined(JUNK),
+        Examined(
+            ORDER,
+            4584.0,
+            120.0,
+            "measured, 4 runs",
+            PROOF,
+            DIFF,
+            Tally(180, 200, 12, 6876.0, ("src/main.py", "src/db.py")),
+            Tally(38, 40, 2, 1451.0, ("src/main.py", "src/api.py", "src/a.py", "src/b.py")),
+            "commits",
+        ),
+        Examined(STOPPED, 8.0, 0.4, "never built here", commits=Tally(5, 200, 12, 96.0), measure="commits"),
+        Examined(JUNK, commits=Tally(0, 200, 12, 0.0, (), 3)),
         Examined(SMALL),
     ),
     commits=200,
     weeks=12,
     silenced=1,
+    builds=40,
+    build_weeks=2,
+    measure="commits",
 )
 BUILT = replace(
     FOUND,
@@ -119,8 +132,11 @@ BUILT = replace(
     reason="this folder is in no git repository",
     silenced=0,
     is_built=True,
+    builds=0,
+    measure=None,
 )
-NOTHING = replace(FOUND, findings=(), silenced=0)
+NOTHING = replace(FOUND, findings=(), silenced=0, builds=0)
+SEEN = replace(FOUND, findings=(FOUND.findings[1],), commits=None, measure="builds", silenced=0)
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -131,6 +147,7 @@ NOTHING = replace(FOUND, findings=(), silenced=0)
         ("doctor-all-ascii", FOUND, {"shows_all": True, "ascii_only": True}),
         ("doctor-color", FOUND, {"color": True}),
         ("doctor-built", BUILT, {}),
+        ("doctor-seen", SEEN, {}),
         ("doctor-nothing", NOTHING, {}),
     ],
 )
@@ -173,6 +190,8 @@ def test_the_document_holds_every_finding_with_cost_diff_and_checks() -> None:
     assert len(document["findings"]) == len(FOUND.findings)
     order = document["findings"][1]
     assert order["seconds_a_week"] == 4584.0
+    assert (order["measure"], order["in_commits"]["runs"], order["in_builds"]["of"]) == ("commits", 180, 40)
+    assert document["findings"][2]["in_builds"] is None
     assert order["diff"] == "\n".join(DIFF) + "\n"
     assert [one["verdict"] for one in order["checks"]] == ["passed"] * 3 + ["not verified"] * 2
     assert document["findings"][2]["no_diff"] == STOPPED.stops

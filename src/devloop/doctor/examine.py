@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.dockerfile.silence import silences
 from devloop.doctor import (
     rules_command,
@@ -27,12 +26,11 @@ from devloop.doctor.proof import Limits, prove
 from devloop.doctor.replay import is_manifest
 from devloop.doctor.report import Examination, Examined
 from devloop.doctor.subject import read_subject, with_source
-from devloop.doctor.weighing import COMMITS, History, read_history, rebased, saving_of, weigh
+from devloop.doctor.weighing import COMMITS, History, left_out, read_history, rebased, saving_of, weigh
 from devloop.project.reading import ReadingProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from devloop.doctor.model import Finding, Intent, Proposal, Rule, Subject
     from devloop.doctor.trial import Trial
@@ -323,7 +321,13 @@ def _edited(subject: Subject, history: History, finding: Finding) -> tuple[str, 
     """Name the files whose edits ran the wasted steps, those of most commits first."""
     present = {one.path for one in subject.paths}
     if finding.code in rules_context.CODES:
-        return _left_out(history, finding, present)
+        gone = left_out(subject, finding.proposal)
+        edits = Counter(
+            cause.path
+            for build in (history.git.now.builds if history.git is not None else ())
+            for cause in build.causes
+        )
+        return tuple(sorted(gone, key=lambda path: (-edits[path], path)))
     git = history.git
     if git is None:
         return ()
@@ -340,24 +344,6 @@ def _edited(subject: Subject, history: History, finding: Finding) -> tuple[str, 
         if cause.kind == "path" and not is_manifest(cause.path) and cause.ran & set(finding.wasted)
     )
     return tuple(path for path, _ in counted.most_common() if path in present)
-
-
-def _left_out(history: History, finding: Finding, present: AbstractSet[str]) -> tuple[str, ...]:
-    """Name files that the proposal keeps out: those that commits change first, then any others."""
-    proposal = finding.proposal
-    if proposal is None:
-        return ()
-    (content,) = proposal.files.values()
-    rules = parse_ignore(content, file="")
-    if not isinstance(rules, IgnoreRules):
-        return ()
-    counted: Counter[str] = Counter(
-        cause.path
-        for build in (history.git.now.builds if history.git is not None else ())
-        for cause in build.causes
-    )
-    gone = [path for path in present if rules.excludes(path)]
-    return tuple(sorted(gone, key=lambda path: (-counted[path], path)))
 
 
 def diffs_of(subject: Subject, proposal: Proposal | None) -> tuple[str, ...]:

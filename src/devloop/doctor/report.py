@@ -18,7 +18,8 @@ class Tally:
     """How many of the commits, or of the builds, ran a finding's steps for nothing; `weeks` is their span.
 
     `seconds` is what those runs took together, None where one has no price. `paths` are the changed files
-    behind them, those of most runs first.
+    behind them, those of most runs first. `unknown` counts files that could not be seen to change: no commit
+    holds them.
     """
 
     runs: int
@@ -26,6 +27,7 @@ class Tally:
     weeks: int
     seconds: float | None = None
     paths: tuple[str, ...] = ()
+    unknown: int = 0
 
     @property
     def runs_a_week(self) -> float:

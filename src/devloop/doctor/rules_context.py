@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.context.selection import Selection, reads
+from devloop.cost.estimate import critical_path
 from devloop.dockerfile import instructions as ins
+from devloop.dockerfile.stages import MAIN_CONTEXT, FromContext, FromVertex
 from devloop.doctor.edits import line_end
 from devloop.doctor.graphs import context_takings, runs, steps_below
 from devloop.doctor.mentions import copied_files, mentioned, selection_of
@@ -144,21 +146,23 @@ def needless_files(subject: Subject) -> Iterator[Finding]:
     whats = list(dict.fromkeys(f"{each.name}: {each.what}" for each in found))
     whats += [f"{one.path}: {_megabytes(one.size)}" for one in large]
     verb = "reach" if len(junk) + len(large) + len(prose) > 1 else "reaches"
-    seconds = size / BYTES_A_SECOND + count / FILES_A_SECOND
+    sending = size / BYTES_A_SECOND + count / FILES_A_SECOND
+    wasted = _rerun_by(subject, [one for each in found for one in each.files]) if proposal else ()
     yield Finding(
         code=NEEDLESS if has_file else NO_FILE,
         title=f"{names} {verb} {copy.keyword} on line {copy.span.first}"
         + ("" if has_file else ", and there is no .dockerignore"),
         first_line=copy.span.first,
         last_line=copy.span.last,
-        why=f"{_shown(whats, 4)}; {count} files, {_megabytes(size)}, about {seconds:.1f} s to send and copy "
+        why=f"{_shown(whats, 4)}; {count} files, {_megabytes(size)}, about {sending:.1f} s to send and copy "
         "at first, and each change of one of them runs this step and all below it again",
         way_out=f"keep it out: {', '.join(each.line for each in found)}"
         if found
         else "keep large files out of what is copied: a volume, or a COPY that names what the program needs",
         category="speed",
         proposal=proposal if found else None,
-        seconds=round(seconds, 2),
+        wasted=wasted,
+        seconds=_chain_seconds(subject, wasted) if wasted else round(sending, 2),
         bytes=size,
         stops=stops if found else "whether a program needs them cannot be told from their names",
     )
@@ -185,6 +189,45 @@ def _broad_copy(subject: Subject) -> Step | None:
             if any(not source or source in folders or "*" in source for source in sources):
                 return step
     return None
+
+
+def _rerun_by(subject: Subject, files: Sequence[ContextFile]) -> tuple[int, ...]:
+    """Return the vertices that a change of one of the files runs: those that take one, and what follows."""
+    graph = subject.model.graph
+    rerun: set[int] = set()
+    for vertex in graph.vertices:
+        takings = [
+            taken
+            for entry in vertex.inputs
+            if isinstance(entry.producer, FromContext) and entry.producer.name == MAIN_CONTEXT
+            for taken in entry.taken
+        ]
+        above = {entry.producer.vertex for entry in vertex.inputs if isinstance(entry.producer, FromVertex)}
+        if above & rerun or any(
+            reads(selection_of(taken), ContextPath(one.path)) for taken in takings for one in files
+        ):
+            rerun.add(vertex.number)
+    return tuple(sorted(rerun))
+
+
+def _chain_seconds(subject: Subject, vertices: Sequence[int]) -> float:
+    """Return what a build takes in which these vertices run."""
+    graph = subject.model.graph
+    prices = {
+        one.step.vertex: one.cost.seconds or 0.0 for one in subject.steps if one.step.vertex is not None
+    }
+    nodes = {
+        number: (
+            prices.get(number, 0.0),
+            [
+                entry.producer.vertex
+                for entry in graph.vertices[number].inputs
+                if isinstance(entry.producer, FromVertex)
+            ],
+        )
+        for number in vertices
+    }
+    return round(critical_path(nodes), 2)
 
 
 def _folders(path: str) -> Iterator[str]:
@@ -391,6 +434,7 @@ def secrets(subject: Subject) -> Iterator[Finding]:
         rest = next(path for path in paths if path not in kept)
         stops = f"something reads {rest}: give it at run time (env_file, a volume) or as a secret mount first"
     proposal, problem = _ignoring(subject, kept) if kept else (None, stops)
+    wasted = _rerun_by(subject, [one for one in found if one.path in kept]) if proposal else ()
     yield Finding(
         code=SECRET,
         title=f"{_shown(paths)} {'end' if len(paths) > 1 else 'ends'} in the image",
@@ -401,6 +445,7 @@ def secrets(subject: Subject) -> Iterator[Finding]:
         "with RUN --mount=type=secret; what was pushed already has to be replaced",
         category="security",
         proposal=proposal,
+        wasted=wasted,
         bytes=sum(one.size for one in found),
         stops=stops or problem,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.dockerfile.stages import MAIN_CONTEXT
 from devloop.doctor import (
     rules_context,
@@ -24,6 +25,7 @@ from devloop.doctor.gitlog import (
     GitProblem,
     idle_edits,
     links_at,
+    places_of,
     priced_graph,
     reading,
     replay_graph,
@@ -50,6 +52,7 @@ from devloop.project.reading import Model
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from devloop.doctor.gitlog import Reading
     from devloop.doctor.model import Finding, Proposal, Subject
     from devloop.doctor.replay import Replay, ReplayGraph
     from devloop.project.workspace import Workspace
@@ -68,8 +71,9 @@ _AT_EVERY_RUN: Final = frozenset({"no-cache-mount", "cache-mount-forgotten"})
 class History:
     """Git's commits and the builds that devloop saw here, and which of them says what a week costs.
 
-    With a `reason` no week is known by commits: there are none, or too few. Each of the two is None where
-    there is nothing at all.
+    `values` are the commits that gave a variable another value, by its name; `tracked` are the paths of the
+    main context that git has. With a `reason` no week is known by commits: there are none, or
+    too few. Each of the two is None where there is nothing at all.
     """
 
     git: Past | None = None
@@ -78,6 +82,7 @@ class History:
     links: Mapping[str, str] = field(default_factory=dict)
     idle: rules_manifest.IdleEdits = frozenset()
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tracked: frozenset[str] = frozenset()
 
     @property
     def measure(self) -> Measure | None:
@@ -106,10 +111,20 @@ def read_history(workspace: Workspace, limit: int) -> History:
             git = commits_past(commits, replay_graph(workspace, model, links=links))
             idle = idle_edits(git.now, found.objects, rules_manifest.is_idle_edit)
             values = values_changed(commits, found.objects)
+            tracked = _tracked(model, found)
     except GitProblem as problem:
         return History(seen=seen, reason=problem.message)
     reason = "" if len(git.now.builds) >= FEWEST_BUILDS else too_few(len(git.now.builds), git.of)
-    return History(git, seen, reason, links, frozenset() if reason else idle, values)
+    return History(git, seen, reason, links, frozenset() if reason else idle, values, tracked)
+
+
+def _tracked(model: Model, found: Reading) -> frozenset[str]:
+    """Return the paths of HEAD as the main context names them."""
+    place = places_of(model, found.git).get(MAIN_CONTEXT)
+    if place is None:
+        return frozenset()
+    inside = (place.inside(path) for path in found.paths_at("HEAD"))
+    return frozenset(path for path in inside if path is not None)
 
 
 def rebased(workspace: Workspace, subject: Subject, history: History) -> History:
@@ -198,8 +213,7 @@ def _tally(
     if finding.code == rules_hygiene.FLOATING:
         return at_every_build(past, finding.seconds or 0.0)
     if finding.code in rules_context.CODES:
-        after = _after(workspace, subject, finding.proposal, history, past)
-        return spared(past, after) if after is not None else None
+        return _for_left_out(workspace, subject, finding, history, past)
     if not wasted:
         return None
     if finding.code == rules_variables.VOLATILE:
@@ -214,6 +228,31 @@ def _tally(
         if after is not None:
             return saved(past, after, wasted)
     return for_nothing(past, wasted, finding.seconds)
+
+
+def _for_left_out(
+    workspace: Workspace, subject: Subject, finding: Finding, history: History, past: Past
+) -> Tally | None:
+    """Count the runs that an ignore file spares; None where git knows none of the files that it names."""
+    after = _after(workspace, subject, finding.proposal, history, past)
+    if after is None:
+        return None
+    if past is not history.git:
+        return spared(past, after)
+    gone = left_out(subject, finding.proposal)
+    unknown = len(gone - history.tracked)
+    tally = replace(spared(past, after), unknown=unknown)
+    return tally if tally.runs or unknown < len(gone) else None
+
+
+def left_out(subject: Subject, proposal: Proposal | None) -> frozenset[str]:
+    """Return the files of the context that the ignore file of a proposal keeps from the builder."""
+    if proposal is None or not proposal.files:
+        return frozenset()
+    rules = parse_ignore(next(iter(proposal.files.values())), file="")
+    if not isinstance(rules, IgnoreRules):
+        return frozenset()
+    return frozenset(one.path for one in subject.paths if rules.excludes(one.path))
 
 
 def _for_idle_edits(past: Past, finding: Finding, idle: rules_manifest.IdleEdits) -> Tally:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devloop.doctor.proof import Check
-    from devloop.doctor.report import Examination, Examined
+    from devloop.doctor.report import Examination, Examined, Tally
     from devloop.ui.text import Symbols
 
 FEW: Final = 5
@@ -34,6 +34,7 @@ FEW: Final = 5
 _LABEL: Final = 9
 _LARGE: Final = 1_000_000
 _WIDEST: Final = 120
+_FEW_PATHS: Final = 3
 _INDENT: Final = "     "
 
 
@@ -47,8 +48,8 @@ def _matters(one: Examined) -> bool:
     finding = one.finding
     if finding.category == "security":
         return True
-    if one.seconds_a_week is not None and finding.wasted:
-        return one.seconds_a_week >= 1.0
+    if one.seconds_a_week is not None:
+        return one.seconds_a_week >= 1.0 or (finding.bytes or 0) >= _LARGE
     return finding.category == "restart" or (finding.seconds or 0.0) >= 1.0 or (finding.bytes or 0) >= _LARGE
 
 
@@ -77,14 +78,19 @@ def _head(examination: Examination, width: int, marks: Symbols) -> Line:
 
 
 def _basis(examination: Examination) -> str:
-    if examination.commits is None:
-        return (
-            f"sorted by the seconds of one run: how often each runs is not known ({examination.reason})"
-            if examination.reason
-            else "sorted by the seconds of one run"
-        )
-    weeks = count(max(examination.weeks, 1), "week")
-    return f"weighed by {count(examination.commits, 'commit')} of people in {weeks} with work"
+    commits = builds = ""
+    if examination.commits is not None:
+        weeks = count(max(examination.weeks, 1), "week")
+        commits = f"{count(examination.commits, 'commit')} of people in {weeks} with work"
+    if examination.builds:
+        weeks = count(max(examination.build_weeks, 1), "week")
+        builds = f"{count(examination.builds, 'build')} after an edit that devloop saw here in {weeks}"
+    if examination.measure == "builds":
+        return f"weighed by {builds}" + (f"; beside it {commits}" if commits else "")
+    if examination.measure == "commits":
+        return f"weighed by {commits}" + (f"; beside it {builds}" if builds else "")
+    why = f" ({examination.reason})" if examination.reason else ""
+    return f"sorted by the seconds of one run: how often each runs is not known{why}"
 
 
 def _finding(number: int, one: Examined, examination: Examination, width: int, marks: Symbols) -> list[Line]:
@@ -116,7 +122,7 @@ def _cost(one: Examined) -> tuple[str, Style]:
     finding = one.finding
     if finding.category == "security":
         return "security", "bad"
-    if one.seconds_a_week is not None and finding.wasted:
+    if one.seconds_a_week is not None:
         return f"{seconds_text(one.seconds_a_week)} a week", "warn"
     if finding.seconds is not None:
         return f"{seconds_text(finding.seconds)} a run", "warn"
@@ -131,19 +137,53 @@ def _cost_sentence(one: Examined) -> str:
     if finding.seconds is not None:
         basis = f" ({one.basis})" if one.basis else ""
         parts.append(f"{seconds_text(finding.seconds)} a run{basis}")
-    if one.runs_a_week is not None and finding.wasted:
-        parts.append(f"{_times(one.runs_a_week)} a week for nothing")
+    how_often = _how_often(one)
+    if how_often:
+        parts.append(how_often)
     if finding.bytes is not None:
         parts.append(_bytes(finding.bytes))
     return ", ".join(parts)
 
 
-def _times(runs: float) -> str:
-    if runs == 0:
-        return "never"
-    if runs < 1:
-        return f"{runs:.1f} times"
-    return f"{round(runs)} times" if round(runs) != 1 else "once"
+_REASONS: Final = {
+    "no-cache-mount": "",
+    "cache-mount-forgotten": "",
+    "floating-base": "",
+    "volatile-variable": "for a new value ",
+}
+"""Why the runs are counted; what is not here ran for nothing."""
+
+
+def _how_often(one: Examined) -> str:
+    """Say how many of the commits and of the builds ran it, with the files behind them."""
+    said = []
+    if one.commits is not None:
+        said.append(f"in {_share(one.commits, 'the last', 'commit')}")
+    if one.builds is not None:
+        said.append(f"in {_share(one.builds, 'the', 'build')} that devloop saw here")
+    if not said:
+        return ""
+    text = _REASONS.get(one.finding.code, "for nothing ") + " and ".join(said)
+    if len(said) > 1 and one.measure is not None:
+        text += f" (the week is that of the {one.measure})"
+    paths = [path for tally in (one.commits, one.builds) if tally is not None for path in tally.paths]
+    names = list(dict.fromkeys(paths))
+    if names:
+        rest = f" and {len(names) - _FEW_PATHS} more" if len(names) > _FEW_PATHS else ""
+        text += f": {', '.join(names[:_FEW_PATHS])}{rest}"
+    if one.commits is not None and one.commits.unknown:
+        verb = "is" if one.commits.unknown == 1 else "are"
+        text += f"; {one.commits.unknown:,} of its files {verb} not in git, so no commit tells of them"
+    return text
+
+
+def _share(tally: Tally, which: str, what: str) -> str:
+    """Write `23 of the last 200 commits`."""
+    if tally.of == 1:
+        return f"the only {what}" if tally.runs else f"not the only {what}"
+    if tally.runs == tally.of:
+        return f"all of {which} {tally.of:,} {what}s"
+    return f"{f'{tally.runs:,}' if tally.runs else 'none'} of {which} {tally.of:,} {what}s"
 
 
 def _bytes(number: int) -> str:
@@ -238,6 +278,9 @@ def doctor_json(examination: Examination) -> str:
         "commits": examination.commits,
         "weeks": examination.weeks if examination.commits is not None else None,
         "no_history": examination.reason or None,
+        "builds": examination.builds,
+        "build_weeks": examination.build_weeks,
+        "measure": examination.measure,
         "built": examination.is_built,
         "silenced": examination.silenced,
         "findings": [finding_document(one) for one in examination.findings],
@@ -260,6 +303,9 @@ def finding_document(one: Examined) -> dict[str, Any]:
         "seconds_from": one.basis or None,
         "runs_a_week": _rounded(one.runs_a_week),
         "seconds_a_week": _rounded(one.seconds_a_week),
+        "measure": one.measure,
+        "in_commits": _tally_document(one.commits),
+        "in_builds": _tally_document(one.builds),
         "bytes": finding.bytes,
         "no_diff": finding.stops or None,
         "diff": "\n".join(one.diffs) + "\n" if one.diffs else None,
@@ -267,6 +313,19 @@ def finding_document(one: Examined) -> dict[str, Any]:
             {"name": check.name, "verdict": check.verdict, "sentence": check.sentence}
             for check in (one.proof.checks if one.proof is not None else ())
         ],
+    }
+
+
+def _tally_document(tally: Tally | None) -> dict[str, Any] | None:
+    if tally is None:
+        return None
+    return {
+        "runs": tally.runs,
+        "of": tally.of,
+        "weeks": tally.weeks,
+        "seconds": _rounded(tally.seconds),
+        "paths": list(tally.paths),
+        "unknown_files": tally.unknown,
     }
 
 

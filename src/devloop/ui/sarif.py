@@ -49,7 +49,7 @@ def _rule(code: str, examination: Examination) -> dict[str, Any]:
 def _result(one: Examined, examination: Examination, codes: list[str]) -> dict[str, Any]:
     finding = one.finding
     cost = ""
-    if one.seconds_a_week is not None and finding.wasted:
+    if one.seconds_a_week is not None:
         cost = f" It costs {seconds_text(one.seconds_a_week)} a week."
     elif finding.seconds is not None:
         cost = f" It costs {seconds_text(finding.seconds)} a run."

@@ -174,8 +174,7 @@ class _Stage:
         work = first.reading
         split = work.split
         if split is not None and split.insert:
-            fetch = split.insert.split(" && ")[-1]
-            return f"copy the manifests and fetch first (`{fetch}`), then copy the source"
+            return f"copy the manifests and fetch first (`{split.insert[-1]}`), then copy the source"
         if split is not None:
             return f"copy the manifests, install with {split.flag}, copy the source, then finish the install"
         return "copy the manifests, install, then copy the source" + (

@@ -18,17 +18,34 @@ class Split:
     """How a step that also needs the source is taken apart.
 
     `flag` is put behind the words `behind` of the step that then stands above the source; below it the step
-    stands once more as it was (`again`), or `after` does. `insert` is a command of its own above the source,
-    with the step left below it, begun with `prefix`.
+    stands once more as it was (`again`), or `after` does. `insert` are commands of their own above the
+    source, run under the variables that are `assigned` and in the folder that is `entered`; the step is left
+    below it, begun with a touch of the files `touched`.
     """
 
     behind: str = ""
     flag: str = ""
     again: bool = False
     after: str = ""
-    insert: str = ""
-    prefix: str = ""
+    insert: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
     kind: str = ""
+    assigned: tuple[str, ...] = ()
+    entered: str = ""
+
+    @property
+    def inserted(self) -> tuple[str, ...]:
+        """The commands above the source, as they are written."""
+        return self._written(self.insert)
+
+    @property
+    def followed(self) -> str:
+        """The command below the source that stands for the step, as it is written."""
+        return " && ".join(self._written((self.after,)))
+
+    def _written(self, commands: tuple[str, ...]) -> tuple[str, ...]:
+        entering = (f"cd {self.entered}",) if self.entered else ()
+        return (*entering, *commands[:-1], " ".join((*self.assigned, commands[-1])))
 
 
 @dataclass(frozen=True, slots=True)

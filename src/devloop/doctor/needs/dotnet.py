@@ -86,7 +86,7 @@ def _dotnet_build(command: Command, where: Where) -> Answer:
     if not files:
         return Source(f"dotnet {verb}")
     insert = " ".join(["dotnet restore", *named, *kept])
-    return Needs(files, fills=_dotnet_fills(where), split=Split(insert=insert, kind="dotnet-restore"))
+    return Needs(files, fills=_dotnet_fills(where), split=Split(insert=(insert,), kind="dotnet-restore"))
 
 
 READERS: Final[Mapping[str, Reader]] = {

@@ -62,7 +62,7 @@ def _go_build(command: Command, where: Where) -> Answer:
         return Source(f"go {verb}")
     if any("-mod" in word for word in (*command.words, where.environment.get("GOFLAGS", ""))):
         return Source(f"go {verb}")
-    return Needs(_go_files(where), split=Split(insert="go mod download", kind="go-mod"))
+    return Needs(_go_files(where), split=Split(insert=("go mod download",), kind="go-mod"))
 
 
 READERS: Final[Mapping[str, Reader]] = {

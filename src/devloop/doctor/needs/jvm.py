@@ -87,7 +87,7 @@ def _maven_build(command: Command, where: Where) -> Answer:
         raise StoppedError("maven gets options that may not suit dependency:go-offline")
     kept = [word for word in kept if not word.startswith("-D") or "kip" not in word]
     insert = " ".join([command.words[0], *kept, "dependency:go-offline"])
-    return Needs(files, folders, (where.at("target"),), Split(insert=insert, kind="maven-dependencies"))
+    return Needs(files, folders, (where.at("target"),), Split(insert=(insert,), kind="maven-dependencies"))
 
 
 def _gradle_dependencies(command: Command, where: Where) -> Answer:

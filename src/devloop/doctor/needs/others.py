@@ -167,7 +167,7 @@ def _swift(insert: Literal["", "swift package resolve"]) -> Reader:
         if re.search(r"\.package\(\s*(name:\s*\"[^\"]*\",\s*)?path:", text) or "Foundation" in text:
             raise StoppedError("Package.swift takes a package from a path, or runs code")
         files = where.present("Package.swift", "Package.resolved")
-        split = Split(insert=insert, kind="swift-resolve") if insert else None
+        split = Split(insert=(insert,), kind="swift-resolve") if insert else None
         return Needs(files, fills=(where.at(".build"),), split=split)
 
     return read

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from devloop.dockerfile import instructions as ins
 from devloop.doctor.model import Proposal
 from devloop.doctor.needs.free import OS_KINDS, TOOL_KINDS
 from devloop.doctor.order.passing import UnsureError, barrier, may_rise, refuse_overwrites
 from devloop.doctor.order.writing import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from devloop.doctor.model import Intent, Subject
     from devloop.doctor.order.items import Item
 
@@ -40,6 +43,8 @@ class Proposals:
             and (item.work.installs or item.work.kinds & (OS_KINDS | TOOL_KINDS) or item.at == first.at)
         ]
         refuse_overwrites(moved, freed)
+        if work.split is not None and work.split.touched:
+            _must_own(first, moved)
         mixed = None
         if work.source:
             mixed = self._writer.parts(first)
@@ -83,3 +88,18 @@ class Proposals:
             moved.append(item)
         edits = self._writer.raised(moved, first)
         return Proposal(tuple(edits), intends=frozenset({"order"})), moved
+
+
+def _must_own(item: Item, copies: Sequence[Item]) -> None:
+    """Refuse where the user of a step may not touch the files that copies put there."""
+    user = item.step.user if item.step is not None else ""
+    name = user.partition(":")[0]
+    if name in {"", "root", "0"}:
+        return
+    owners = {
+        (one.instruction.chown or "").partition(":")[0]
+        for one in copies
+        if isinstance(one.instruction, ins.Copy | ins.Add)
+    }
+    if owners != {name}:
+        raise UnsureError(f"{name} may not write where the source is copied: stand-ins have to")

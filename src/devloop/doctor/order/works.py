@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from devloop.cost.shell import commands_of, commands_of_words
@@ -60,6 +60,7 @@ class Work:
 
 
 NOTHING: Final = Work()
+_PLAIN_WORD: Final = re.compile(r"[\w@%+=:,./-]+")
 
 
 def work_of(priced: PricedStep | None, run: ins.Run, placed: Placed) -> Work:
@@ -92,12 +93,40 @@ def work_of(priced: PricedStep | None, run: ins.Run, placed: Placed) -> Work:
                     needs_of(one, Where(_folder(step, one), placed, environment))
                     for one in commands[number + 1 :]
                 ]
+                reason = _why_whole(text, commands[:number], command, split)
+                if reason:
+                    return Work((*needs, answer), stop=reason)
+                split = replace(split, assigned=command.assignments, entered=command.directory or "")
                 return _split_work(needs, answer, split, rest)
             case Stop(reason=reason):
                 return Work(tuple(needs), stop=reason, parts=number)
             case Source(label=label):
                 return Work(tuple(needs), source=label, parts=number, kinds=frozenset(kinds))
     return Work(tuple(needs), kinds=frozenset(kinds), parts=len(commands))
+
+
+# They change nothing that a command of the same RUN could depend on, outside of the project.
+_PREPARES_NOTHING: Final = frozenset(
+    {"mkdir", "echo", "printf", "ls", "date", "pwd", "true", "which", "test"}
+)
+_SETS_VARIABLES: Final = re.compile(r"(?:^|[;&|\n({])\s*(?:export|declare|alias|set\s+-a)\b")
+_AS_ANOTHER: Final = re.compile(r"(?:^|[;&|\n({\s])(?:sudo|gosu|su-exec|su|runuser|setpriv)\s")
+
+
+def _why_whole(text: str, above: Sequence[Command], command: Command, split: Split) -> str:
+    """Say why a part of a RUN would not do the same as a step of its own; empty where it does."""
+    if not split.insert and not split.after:
+        return ""
+    earlier = next((one for one in above if one.words and one.program not in _PREPARES_NOTHING), None)
+    if earlier is not None and split.insert:
+        return f"`{' '.join(earlier.words[:2])}` in the same RUN may prepare what it needs"
+    if _SETS_VARIABLES.search(text):
+        return "the RUN sets variables for its commands"
+    if _AS_ANOTHER.search(text):
+        return "another user runs it inside of the RUN"
+    if any(not _PLAIN_WORD.fullmatch(one) for one in command.assignments):
+        return "its variables are set from others"
+    return ""
 
 
 def _split_work(before: list[Needs], answer: Needs, split: Split, rest: Sequence[Answer]) -> Work:

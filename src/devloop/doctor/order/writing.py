@@ -13,6 +13,7 @@ from devloop.doctor.edits import line_end
 from devloop.doctor.model import LineEdit
 from devloop.doctor.order.items import Item, destination_of
 from devloop.doctor.order.passing import UnsureError
+from devloop.doctor.rewrite import command_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from devloop.doctor.needs.answers import Split
 
 _MOST_COPIES: Final = 12
+_LONGEST_LINE: Final = 110
 _PLAIN_NAME: Final = re.compile(r"[\w./@+~-]+")
 
 
@@ -98,14 +100,12 @@ class Writer:
         if split is None:
             return [LineEdit(span.last + 1, span.last, moved)]
         if split.insert:
-            keyword = self._run_keyword(raw)
-            flags = self._flags(last.instruction)
-            insert = keyword + flags + split.insert.encode() + self.end
-            if split.prefix:
-                raw = self._prefixed(last, raw, split.prefix)
+            insert = self._run_keyword(raw) + self._flags(last.instruction) + self._chain(split.inserted)
+            if split.touched:
+                raw = self._touching(last, raw, split)
             return [LineEdit(span.first, span.last, insert + moved + raw)]
         first = self._with_flag(raw, split)
-        below = raw if split.again else self._run_keyword(raw) + split.after.encode() + self.end
+        below = raw if split.again else self._run_keyword(raw) + split.followed.encode() + self.end
         return [LineEdit(span.first, span.last, first + moved + below)]
 
     def _run_keyword(self, raw: bytes) -> bytes:
@@ -120,14 +120,23 @@ class Writer:
         flags += [f"--network={instruction.network}"] if instruction.network else []
         return "".join(f"{flag} " for flag in flags).encode("utf-8", "surrogateescape")
 
-    def _prefixed(self, item: Item, raw: bytes, prefix: str) -> bytes:
+    def _chain(self, commands: Sequence[str]) -> bytes:
+        """Join commands, on one line where they fit."""
+        line = " && ".join(commands)
+        if len(line) > _LONGEST_LINE:
+            line = f" {self._escape}{self.end.decode()}    && ".join(commands)
+        return line.encode("utf-8", "surrogateescape") + self.end
+
+    def _touching(self, item: Item, raw: bytes, split: Split) -> bytes:
         run = item.instruction
-        if not isinstance(run, ins.Run) or not isinstance(run.command, str) or run.heredocs or run.mounts:
+        text = raw.decode("utf-8", "surrogateescape")
+        at = command_start(text, self._escape)
+        if at is None or not isinstance(run, ins.Run) or not isinstance(run.command, str) or run.heredocs:
             raise UnsureError("the step is not written as one line for the shell")
-        found = re.match(rb"(\s*run\s+)", raw, re.IGNORECASE)
-        if found is None:
-            raise UnsureError("the step is not written as one line for the shell")
-        return found[1] + prefix.encode() + raw[found.end() :]
+        paths = [posixpath.join(split.entered, path) for path in split.touched]
+        command = " ".join(["touch -c", *paths])
+        mark = f" && {self._escape}{self.end.decode()}    " if len(command) > _LONGEST_LINE else " && "
+        return (text[:at] + command + mark + text[at:]).encode("utf-8", "surrogateescape")
 
     def _with_flag(self, raw: bytes, split: Split) -> bytes:
         pattern = _spaced(split.behind)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from docker.models.containers import Container
+
     from support.session import Session
 
 
@@ -81,8 +83,22 @@ def unique_name(engine: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.fixture
+def container(engine: dict[str, str], unique_name: str) -> Callable[[], Container]:
+    """The one container of the project."""
+    from support.engine import connect, containers_of
+
+    def find() -> Container:
+        with connect(engine) as client:
+            [found] = containers_of(client, unique_name)
+            return found
+
+    return find
+
+
+@pytest.fixture
 def watch(unique_name: str, engine: dict[str, str], state_dir: Path) -> Iterator[Callable[..., Session]]:
     """Starts `devloop watch PROJECT OPTIONS...`; every session is ended with the test."""
+
     from support.session import Session
 
     sessions: list[Session] = []

@@ -86,13 +86,6 @@ def wait_until_serving(session: Session, text: str) -> Event:
     return deployed
 
 
-def wait_until_watching(session: Session, text: str = "version 1\n") -> None:
-    session.wait_for("deployed")
-    if not any(event["event"] == "watching" for event in session.events):
-        session.wait_for("watching")
-    assert session.get() == text
-
-
 def steps_that_ran(events: list[Event]) -> list[str]:
     return [
         event["text"] for event in events if event["event"] == "step_finished" and event["status"] == "run"
@@ -119,7 +112,7 @@ def test_an_edit_of_the_last_copied_file_runs_only_that_step_and_is_served(
     watch: Watch, project: Path
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("index.html", "version 2\n")
     planned = session.wait_for("planned")
@@ -139,7 +132,7 @@ def test_a_save_with_equal_bytes_does_nothing(
     watch: Watch, project: Path, engine: dict[str, str], unique_name: str
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     before = running(engine, unique_name)
     mark = session.mark()
     session.save("index.html", "version 1\n")
@@ -154,7 +147,7 @@ def test_a_save_with_equal_bytes_does_nothing(
 def test_a_save_of_an_ignored_file_does_nothing(watch: Watch, project: Path) -> None:
     (project / ".dockerignore").write_text("notes\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("notes", "remember the milk\n")
     time.sleep(1.5)
@@ -167,7 +160,7 @@ def test_a_syntax_error_in_the_dockerfile_leaves_the_last_good_version_serving(
     watch: Watch, project: Path
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     edit(project / "Dockerfile", "COPY packages.txt .", "COPPY packages.txt .")
     problem = session.wait_for("problem", lambda event: event["severity"] == "error")
@@ -183,7 +176,7 @@ def test_a_syntax_error_in_the_dockerfile_leaves_the_last_good_version_serving(
 
 def test_a_failing_step_leaves_the_last_good_version_serving(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     edit(project / "Dockerfile", INSTALL, "RUN echo no such package; exit 7")
     built = session.wait_for("build_finished")
     assert built["status"] == "failed"
@@ -202,7 +195,7 @@ def test_an_application_that_crashes_is_rolled_back(
     watch: Watch, project: Path, engine: dict[str, str], unique_name: str
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("start.sh", "echo cannot start >&2\nexit 3\n")
     failed = session.wait_for("deploy_failed")
     assert failed["exit_code"] == 3
@@ -223,7 +216,7 @@ def test_the_address_stays_through_every_replacement(watch: Watch, project: Path
         edit(project / "Dockerfile", "EXPOSE 8000", f"EXPOSE {port}")
         edit(project / "start.sh", "-p 8000", f"-p {port}")
         session = watch(project)
-        wait_until_watching(session)
+        session.wait_until_watching()
         address = session.url
         start = (project / "start.sh").read_text()
         session.save("start.sh", "exit 3\n")
@@ -239,7 +232,7 @@ def test_the_address_stays_through_every_replacement(watch: Watch, project: Path
 def test_ten_saves_during_a_build_end_in_the_newest_version(watch: Watch, project: Path) -> None:
     edit(project / "Dockerfile", "EXPOSE 8000", "RUN cat index.html; sleep 2\nEXPOSE 8000")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("index.html", "version 2\n")
     session.wait_for("step_started", lambda event: "sleep 2" in event["text"])
@@ -260,7 +253,7 @@ def test_ten_saves_during_a_build_end_in_the_newest_version(watch: Watch, projec
 
 def test_a_changed_dockerfile_is_a_change_like_any_other(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     edit(project / "Dockerfile", INSTALL, "RUN cp packages.txt index-of-packages.txt")
     planned = session.wait_for("planned")
     assert planned["plan"]["earliest"]["line"] == 5
@@ -272,7 +265,7 @@ def test_a_changed_dockerfile_is_a_change_like_any_other(watch: Watch, project: 
 def test_a_changed_ignore_file_is_a_change_like_any_other(watch: Watch, project: Path) -> None:
     edit(project / "Dockerfile", LAST_COPY, "COPY . ./")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("extra.html", "extra\n")
     session.wait_for("deployed")
     assert session.get("/extra.html") == "extra\n"
@@ -286,7 +279,7 @@ def test_ctrl_c_leaves_no_container_and_no_process(
     watch: Watch, project: Path, engine: dict[str, str], unique_name: str
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     assert session.stop() == 130
     assert session.events[-1]["event"] == "stopped"
     assert session.processes() == []
@@ -309,11 +302,11 @@ def test_a_start_after_sigkill_recovers(
     watch: Watch, project: Path, engine: dict[str, str], unique_name: str
 ) -> None:
     killed = watch(project)
-    wait_until_watching(killed)
+    killed.wait_until_watching()
     killed.kill()
     (project / "index.html").write_text("version 2\n")
     session = watch(project)
-    wait_until_watching(session, "version 2\n")
+    session.wait_until_watching("version 2\n")
     assert len(running(engine, unique_name)) == 1
     session.save("index.html", "version 3\n")
     wait_until_serving(session, "version 3\n")
@@ -329,13 +322,13 @@ def test_a_start_after_sigkill_during_a_build_recovers(
     killed.wait_for("step_started", lambda event: "sleep 3" in event["text"])
     killed.kill()
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     assert len(running(engine, unique_name)) == 1
 
 
 def test_a_second_watch_of_the_same_project_says_so_and_stops(watch: Watch, project: Path) -> None:
     first = watch(project)
-    wait_until_watching(first)
+    first.wait_until_watching()
     second = watch(project)
     assert second.wait() == 1
     assert str(first.process.pid) in second.stderr + json.dumps(second.events)

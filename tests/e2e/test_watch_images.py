@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.engine import BUSYBOX, connect, containers_of, make_base_image
+from support.engine import BUSYBOX, make_base_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,18 +54,6 @@ def project(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         (folder / "app" / name).write_text(text)
     return folder
-
-
-@pytest.fixture
-def container(engine: dict[str, str], unique_name: str) -> Callable[[], Container]:
-    """The one container of the project."""
-
-    def find() -> Container:
-        with connect(engine) as client:
-            [found] = containers_of(client, unique_name)
-            return found
-
-    return find
 
 
 def start(watch: Watch, project: Path, engine: dict[str, str], base: str, *lines: str) -> Session:

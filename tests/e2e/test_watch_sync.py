@@ -64,18 +64,6 @@ def project(tmp_path: Path, unique_name: str) -> Path:
 
 
 @pytest.fixture
-def container(engine: dict[str, str], unique_name: str) -> Callable[[], Container]:
-    """The one container of the project."""
-
-    def find() -> Container:
-        with connect(engine) as client:
-            [found] = containers_of(client, unique_name)
-            return found
-
-    return find
-
-
-@pytest.fixture
 def sh(engine: dict[str, str], unique_name: str) -> Callable[[str], str]:
     """What a command says in the container."""
 
@@ -92,13 +80,6 @@ def edit(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
-
-
-def wait_until_watching(session: Session, text: str = "version 1\n") -> None:
-    session.wait_for("deployed")
-    if not any(event["event"] == "watching" for event in session.events):
-        session.wait_for("watching")
-    assert session.get() == text
 
 
 def wait_until_synced(session: Session, text: str, path: str = "/") -> Event:
@@ -141,7 +122,7 @@ def noise(write: Callable[[int], object], every: float) -> Iterator[threading.Th
 
 def test_an_edit_is_synced_and_the_process_takes_it_in(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("index.html", "version 2\n")
     planned = session.wait_for("planned")
@@ -160,7 +141,7 @@ def test_saves_that_change_nothing_restart_nothing(
     git(project, "add", ".")
     git(project, "commit", "--quiet", "--message", "one")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     before = container().attrs["State"]["StartedAt"]
     mark = session.mark()
     page = project / "index.html"
@@ -201,7 +182,7 @@ def test_saves_that_change_nothing_restart_nothing(
 
 def test_a_formatter_after_the_save_has_the_last_word(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("index.html", "version   2\n")
     time.sleep(0.6)
@@ -215,7 +196,7 @@ def test_a_formatter_after_the_save_has_the_last_word(watch: Watch, project: Pat
 def test_an_ignored_file_that_never_rests_delays_no_edit(watch: Watch, project: Path) -> None:
     (project / "logs").mkdir()
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     log = project / "logs/app.log"
     with noise(lambda count: log.write_text(f"{count}\n"), 0.2):
@@ -227,7 +208,7 @@ def test_an_ignored_file_that_never_rests_delays_no_edit(watch: Watch, project: 
 
 def test_a_file_that_is_read_and_never_rests_starves_no_edit(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     with noise(lambda count: (project / "counter").write_text(f"{count}\n"), 0.05):
         session.save("index.html", "version 2\n")
         session.wait_for("deployed")
@@ -237,7 +218,7 @@ def test_a_file_that_is_read_and_never_rests_starves_no_edit(watch: Watch, proje
 
 def test_many_files_at_once_are_one_batch(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     (project / "many").mkdir()
     for number in range(200):
@@ -259,7 +240,7 @@ def test_a_link_to_a_folder_is_carried_as_a_link(
     (project / "pages").mkdir()
     (project / "pages/page.html").write_text("a page\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     (project / "current").symlink_to("pages")
     wait_until_synced(session, "a page\n", "/current/page.html")
     assert sh("readlink /srv/current").strip() == "pages"
@@ -273,7 +254,7 @@ def test_a_file_may_become_a_folder_and_a_folder_a_file(
 ) -> None:
     (project / "thing").write_text("a file\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     (project / "thing").unlink()
     (project / "thing").mkdir()
     session.save("thing/inner.html", "inside\n")
@@ -289,7 +270,7 @@ def test_ignored_files_of_a_new_folder_stay_outside(
     watch: Watch, project: Path, sh: Callable[[str], str]
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     made = project.parent / "made"
     (made / "deep").mkdir(parents=True)
     for name in ("page.html", "debug.log", "deep/other.html", "deep/trace.log"):
@@ -301,7 +282,7 @@ def test_ignored_files_of_a_new_folder_stay_outside(
 
 def test_empty_folders_and_modes_arrive(watch: Watch, project: Path, sh: Callable[[str], str]) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     (project / "hollow").mkdir(mode=0o750)
     session.wait_for("deployed", lambda _: "hollow" in sh("ls /srv"))
     (project / "index.html").chmod(0o600)
@@ -329,7 +310,7 @@ def test_files_go_without_rm_and_owners_stay_under_another_user(
     (project / "site/index.html").write_text("version 1\n")
     (project / "site/old.html").write_text("old\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("site/index.html", "version 2\n")
     session.save("site/new.html", "new\n")
@@ -366,7 +347,7 @@ def test_a_container_that_somebody_removed_comes_back_with_the_newest_code(
     watch: Watch, project: Path, container: Callable[[], Container]
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 2\n")
     wait_until_synced(session, "version 2\n")
     container().remove(force=True)
@@ -380,7 +361,7 @@ def test_a_save_right_after_somebody_removed_the_container_is_not_lost(
     watch: Watch, project: Path, container: Callable[[], Container]
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 2\n")
     wait_until_synced(session, "version 2\n")
     container().remove(force=True)
@@ -395,7 +376,7 @@ def test_a_container_that_somebody_made_anew_gets_the_newest_code(
     watch: Watch, project: Path, engine: dict[str, str], container: Callable[[], Container]
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 2\n")
     wait_until_synced(session, "version 2\n")
     old = container()
@@ -413,7 +394,7 @@ def test_a_restart_by_somebody_else_keeps_what_was_synced(
     watch: Watch, project: Path, container: Callable[[], Container]
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 2\n")
     wait_until_synced(session, "version 2\n")
     container().restart(timeout=0)
@@ -424,13 +405,13 @@ def test_a_restart_by_somebody_else_keeps_what_was_synced(
 
 def test_a_killed_session_leaves_no_stale_code_to_the_next(watch: Watch, project: Path) -> None:
     killed = watch(project)
-    wait_until_watching(killed)
+    killed.wait_until_watching()
     killed.save("index.html", "version 2\n")
     wait_until_synced(killed, "version 2\n")
     killed.kill()
     (project / "index.html").write_text("version 1\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 3\n")
     session.wait_for("deployed")
     assert session.get() == "version 3\n"
@@ -440,7 +421,7 @@ def test_a_session_that_takes_a_synced_container_over_knows_what_it_holds(
     watch: Watch, project: Path, container: Callable[[], Container]
 ) -> None:
     killed = watch(project)
-    wait_until_watching(killed)
+    killed.wait_until_watching()
     killed.save("index.html", "version 2\n")
     wait_until_synced(killed, "version 2\n")
     before, url = container().id, killed.url
@@ -463,7 +444,7 @@ def test_an_edit_during_a_background_build_is_not_lost(
 ) -> None:
     (project / "devloop.toml").write_text("background_seconds = 0.1\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     first = container().id
     for number in range(2, 12):
@@ -486,7 +467,7 @@ def test_what_was_built_in_the_background_is_what_a_new_container_gets(
 ) -> None:
     (project / "devloop.toml").write_text("background_seconds = 0.1\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 2\n")
     wait_until_synced(session, "version 2\n")
     session.wait_for("background_built")
@@ -501,7 +482,7 @@ def test_edits_during_a_dependency_build_are_all_served_and_the_build_ends(
 ) -> None:
     edit(project / "Dockerfile", INSTALL, f"{INSTALL}; sleep 4")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     mark = session.mark()
     session.save("packages.txt", "two\n")
     session.wait_for("step_started", lambda event: "sleep 4" in event["text"])
@@ -523,7 +504,7 @@ def test_edits_during_a_dependency_build_are_all_served_and_the_build_ends(
 
 def test_a_synced_version_that_crashes_is_rolled_back(watch: Watch, project: Path) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("start.sh", "echo cannot start >&2\nexit 3\n")
     failed = session.wait_for("deploy_failed")
     assert failed["exit_code"] == 3
@@ -541,7 +522,7 @@ def test_a_read_only_container_is_rebuilt(
     (project / "devloop.toml").write_text(f"{SETTINGS}[run_option]\nread_only = true\n")
     (project / "start.sh").write_text("exec httpd -f -p 8000 -h /srv\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     assert container().attrs["HostConfig"]["ReadonlyRootfs"] is True
     session.save("index.html", "version 2\n")
     planned = session.wait_for("planned")
@@ -556,7 +537,7 @@ def test_a_volume_over_the_destination_leads_to_a_rebuild_that_says_so(watch: Wa
     (project / "data").mkdir()
     (project / "data/page.html").write_text("page 1\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("data/page.html", "page 2\n")
     planned = session.wait_for("planned")
     assert planned["plan"]["action"] == "rebuild"
@@ -570,7 +551,7 @@ def test_a_volume_over_the_destination_leads_to_a_rebuild_that_says_so(watch: Wa
 def test_a_step_that_reads_the_file_leads_to_a_rebuild(watch: Watch, project: Path) -> None:
     edit(project / "Dockerfile", "EXPOSE", "RUN cat index.html > made.html\nEXPOSE")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     session.save("index.html", "version 2\n")
     assert session.wait_for("planned")["plan"]["action"] == "rebuild"
     session.wait_for("deployed")
@@ -586,7 +567,7 @@ def test_what_reaches_no_file_of_the_image_restarts_nothing(
     edit(project / "Dockerfile", COPY, "COPY start.sh .\nCOPY --from=files /all/site .")
     (project / "site/index.html").write_text("version 1\n")
     session = watch(project, "--no-supervisor")
-    wait_until_watching(session)
+    session.wait_until_watching()
     before = container().attrs["State"]["StartedAt"]
     session.save("readme.md", "to read\n")
     assert session.wait_for("planned")["plan"]["reason"].endswith("a build would give the same files")
@@ -608,7 +589,7 @@ def test_a_command_that_reloads_itself_is_not_restarted(
     (project / "nodemon").write_text(RELOADER)
     (project / "app.js").write_text("one\n")
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     before = container().attrs["State"]["StartedAt"]
     mark = session.mark()
     session.save("app.js", "two\n")
@@ -627,7 +608,7 @@ def test_a_restart_in_place_keeps_the_container(
     watch: Watch, project: Path, container: Callable[[], Container]
 ) -> None:
     session = watch(project)
-    wait_until_watching(session)
+    session.wait_until_watching()
     before = container()
     session.save("index.html", "version 2\n")
     deployed = wait_until_synced(session, "version 2\n")

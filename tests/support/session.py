@@ -219,6 +219,13 @@ class Session:
         """Writes the file as an editor does that opens, writes and closes it."""
         (self.project / path).write_text(text)
 
+    def wait_until_watching(self, text: str = "version 1\n") -> None:
+        """Until the first version serves and a save will be noticed."""
+        self.wait_for("deployed")
+        if not any(event["event"] == "watching" for event in self.events):
+            self.wait_for("watching")
+        assert self.get() == text
+
     def get(self, path: str = "/", *, timeout: float = 10) -> str:
         """What the running service answers; tries again while nothing listens there."""
         assert self.url is not None, "nothing was deployed yet\n" + self.describe()

@@ -163,7 +163,7 @@ def _run_session(path: Path, flags: Flags, *, once: bool) -> "tuple[int, Session
     session = Session(workspace, display, reload=reload, config=config, once=once, started=started)
     try:
         with reading_keys(display, None if once else sys.stdin, session.press) as has_keys:
-            session.has_keys = has_keys
+            session.desk.has_keys = has_keys
             status = session.run()
     except DisplayClosed:
         status = EXIT_INTERRUPTED

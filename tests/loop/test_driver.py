@@ -303,11 +303,11 @@ def test_an_engine_that_refuses_while_it_starts_is_waited_for(world: World) -> N
     def refuse(_environ: object) -> NoReturn:
         raise EngineRefused(503, "the engine is starting")
 
-    ready = world.session._parts
-    world.session._parts = replace(ready, containers=refuse)
+    ready = world.session.desk.parts
+    world.session.desk.parts = replace(ready, containers=refuse)
     world.look_around()
-    assert not world.session._state.has_engine
-    world.session._parts = ready
+    assert not world.session.desk.state.has_engine
+    world.session.desk.parts = ready
     world.look_around()
     world.settle()
     assert world.running == ["one"]
@@ -380,7 +380,7 @@ def test_a_signal_that_cannot_be_sent_is_an_error_of_the_restart_and_not_a_bug(
         raise APIError(f"{signal}: the container is not running")
 
     monkeypatch.setattr(FakeClient, "kill", refuse)
-    keeper = world.session._keeper
+    keeper = world.session.desk.keeper
     assert keeper is not None
     done = keeper._restart(Version("image", "run"), 0.0, None, Event(), "signal:HUP")
     assert not done.ok
@@ -391,7 +391,7 @@ def test_what_is_seen_of_an_old_container_is_not_taken_for_the_new_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A save is looked at by one thread while another one puts a new container in the old one's place."""
-    keeper = world.session._keeper
+    keeper = world.session.desk.keeper
     assert keeper is not None
     adopt = keeper._adopt
 

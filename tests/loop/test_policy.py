@@ -155,7 +155,7 @@ def test_source_edits_during_an_install_are_served_and_come_with_the_new_image(w
     (world.folder / "main.py").write_text("one")  # the builder has read the contexts before these edits
     build[1]()
     (world.folder / "main.py").write_text("three")
-    world.session._flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
+    world.session.desk.flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
     world.pump()
     assert [name for name, _ in world.work] == ["devloop-deploy"]
     world.finish("deploy")
@@ -172,7 +172,7 @@ def test_where_the_files_cannot_be_put_on_the_new_image_it_is_built_again(world:
     world.save(("main.py", "two"))
     world.finish("sync")
     build[1]()
-    world.session._flight.doubts.clear()  # type: ignore[union-attr]  # as above
+    world.session.desk.flight.doubts.clear()  # type: ignore[union-attr]  # as above
     world.pump()
     world.containers.refusals = ["no rm in the image"]
     world.finish("deploy")
@@ -270,7 +270,7 @@ def test_a_build_can_be_put_off(world: Shop) -> None:
 def test_a_restart_of_nothing_beside_skipped_work_says_which_key_helps(world: Shop) -> None:
     world.save(("requirements.txt", "packages 2"))
     world.press("x")
-    world.session._advance(ContainerGone())
+    world.session.desk.advance(ContainerGone())
     world.press("s")
     assert world.of(events.Asked)[-1].refused == "nothing is running; b builds what was skipped"
 
@@ -284,7 +284,7 @@ def test_without_anything_that_waits_the_keys_say_so(world: Shop) -> None:
 
 def test_who_is_asked_decides(folder: Path) -> None:
     world = opened(folder, on_expensive="ask")
-    world.session.has_keys = True
+    world.session.desk.has_keys = True
     world.save(("requirements.txt", "packages 2"))
     assert world.held.wait_seconds is None
     world.press("z")
@@ -362,7 +362,7 @@ def test_losing_the_engine_during_a_sync_starts_nothing(world: Shop) -> None:
     world.finish("sync")
     assert world.work == []
     assert len(world.of(events.EngineMissing)) == 1
-    assert not world.session._state.has_engine
+    assert not world.session.desk.state.has_engine
 
 
 def test_an_image_whose_files_were_written_and_undone_meanwhile_is_built_again(world: Shop) -> None:
@@ -370,7 +370,7 @@ def test_an_image_whose_files_were_written_and_undone_meanwhile_is_built_again(w
     world.save(("main.py", "middle"))
     build = world.work.pop(0)
     world.work.clear()
-    assert world.session._state.building is not None
+    assert world.session.desk.state.building is not None
     build[1]()
     world.save(("main.py", "one"))
     world.settle()
@@ -435,7 +435,7 @@ def test_what_is_saved_while_a_patched_container_starts_is_synced_into_it(world:
     world.save(("main.py", "two"))
     world.finish("sync")
     build[1]()
-    world.session._flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
+    world.session.desk.flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
     world.pump()
     world.save(("main.py", "three"))
     world.finish("deploy")
@@ -452,15 +452,15 @@ def test_an_engine_that_returns_is_not_taken_over_while_a_thread_changes_the_con
         world.let_go()
         world.finish("build")
     change = world.work.pop(0)
-    world.session._lost_engine(EngineUnavailable("unix:///nowhere", "nothing listens there"))
+    world.session._link.lose(EngineUnavailable("unix:///nowhere", "nothing listens there"))
     world.look_around()
-    assert not world.session._state.has_engine
+    assert not world.session.desk.state.has_engine
     change[1]()
     world.pump()
     world.look_around()
     world.settle()
     world.look_around()
-    state, keeper = world.session._state, world.session._keeper
+    state, keeper = world.session.desk.state, world.session.desk.keeper
     assert keeper is not None
     assert keeper.holds == state.serving == state.wanted
     assert world.of(events.ContainerExited) == []
@@ -471,7 +471,7 @@ def test_builds_that_fail_one_after_the_other_leave_no_readings_behind(world: Sh
         world.builder.outcomes = [BuildOutcome("failed", 1.0, error="no", error_kind="step")]
         world.save(("Dockerfile", f"{DOCKERFILE}RUN false {number}\n"))
         world.settle()
-    assert len(world.session._built) <= 3
+    assert len(world.session.desk.images.made_of) <= 3
 
 
 def test_what_was_skipped_waits_again_when_it_is_saved_after_it_was_undone(world: Shop) -> None:
@@ -494,10 +494,10 @@ def test_a_canceled_build_that_ended_well_is_not_what_a_crash_goes_back_to(world
     world.save(("requirements.txt", "packages 2"))
     world.let_go()
     build = world.work.pop(0)
-    world.session._flight.began = time.monotonic() + 60  # type: ignore[union-attr]  # no doubts
+    world.session.desk.flight.began = time.monotonic() + 60  # type: ignore[union-attr]  # no doubts
     world.save(("requirements.txt", "packages 1"))
-    assert world.session._flight is not None
-    world.session._flight.cancel.clear()
+    assert world.session.desk.flight is not None
+    world.session.desk.flight.cancel.clear()
     (world.folder / "requirements.txt").write_text("packages 2")
     build[1]()
     (world.folder / "requirements.txt").write_text("packages 1")

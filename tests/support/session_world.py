@@ -351,7 +351,7 @@ class World:
 
     def pump(self) -> None:
         """Let the session take what is in its queue."""
-        while not self.session._queue.empty() and self.session._finished is None:
+        while not self.session.desk.queue.empty() and self.session._finished is None:
             self.session._turn()
 
     def finish(self, name: str | None = None) -> None:
@@ -375,11 +375,11 @@ class World:
     @property
     def waits(self) -> bool:
         """Whether expensive work waits for its time."""
-        return self.session._holding.until is not None
+        return self.session._waiting.holding.until is not None
 
     def let_go(self) -> None:
         """Let the time of what waits come."""
-        self.session._holding.until = 0.0
+        self.session._waiting.holding.until = 0.0
         self.session._turn()
         self.pump()
 
@@ -399,7 +399,7 @@ class World:
 
     def look_around(self) -> None:
         """Do what the session does between messages, as if its time had come."""
-        self.session._next_engine_look = self.session._next_container_look = 0.0
+        self.session._link.next_look = self.session._next_container_look = 0.0
         self.session._look_around()
         self.pump()
 
@@ -438,7 +438,7 @@ class World:
 
 def everything_ran(world: World, seconds: float = 9.0, *, copy_seconds: float | None = None) -> BuildOutcome:
     """A good build of what the session has read: each step took `seconds`, a COPY perhaps less."""
-    model = world.session._model
+    model = world.session.desk.model
     assert model is not None
     total = len(model.graph.steps)
     steps = [

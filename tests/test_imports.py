@@ -59,7 +59,9 @@ PURE = (
     *(
         "doctor.blocks",
         "doctor.graphs",
+        "doctor.manifest_installs",
         "doctor.manifest_stages",
+        "doctor.manifest_steps",
         "doctor.mentions",
         "doctor.rewrite",
         "doctor.rules_command",

@@ -1,4 +1,4 @@
-"""Edits of a manifest that change no dependency: they are counted in history, and npm can be spared them."""
+"""Edits of a manifest that change no dependency: history counts them, and installs are spared them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from devloop.doctor.edits import apply_edits
 from devloop.doctor.examine import examine
+from devloop.doctor.manifest_installs import StoppedError
+from devloop.doctor.manifest_steps import proposal_of
 from devloop.doctor.rules_manifest import MANIFEST, is_idle_edit
 from devloop.project.discover import locate
 from devloop.project.memory import Memory
 from devloop.project.settings import Settings
 from devloop.project.workspace import Workspace
 from devloop.state.database import Database
+from support.doctor import subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,13 +109,12 @@ def test_where_the_order_is_wrong_that_is_said_instead(tmp_path: Path) -> None:
 
 def test_for_npm_a_stage_writes_the_manifest_that_the_install_reads(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, [package(), package(scripts={"test": "a"})])
-    assert finding.proposal is not None, finding.stops
-    lines = apply_edits(DOCKERFILE.encode(), finding.proposal.edits).decode().splitlines()
-    assert lines[3].startswith('RUN node -e "const f = require')
-    assert [*lines[:3], *lines[4:]] == [
+    assert without_script(DOCKERFILE, finding) == [
         "FROM node:20-slim AS manifest",
         "WORKDIR /manifest",
-        "COPY package.json package.json",
+        "COPY package.json ./",
+        "RUN node <<'EOF'",
+        "EOF",
         "",
         "FROM node:20-slim",
         "WORKDIR /app",
@@ -123,25 +127,311 @@ def test_for_npm_a_stage_writes_the_manifest_that_the_install_reads(tmp_path: Pa
     ]
 
 
-def test_where_more_than_one_text_may_matter_nothing_is_proposed(tmp_path: Path) -> None:
-    (finding,) = found(
-        tmp_path, [package(workspaces=["a"]), package(workspaces=["a"], scripts={"test": "a"})]
-    )
-    assert finding.proposal is None
-    assert finding.stops == "the manifests of workspaces belong together"
+def test_for_poetry_a_stage_with_python_does_it(tmp_path: Path) -> None:
+    dockerfile = """\
+ARG BASE=python:3.12-slim
+# What the image has.
+FROM ${BASE} AS base
+ENV POETRY_VIRTUALENVS_CREATE=false
+# The packages.
+FROM base
+WORKDIR /app
+COPY pyproject.toml poetry.loc* ./
+RUN pip install poetry==2.1.0 && poetry config cache-dir /c && poetry install --no-root --only main
+COPY src src
+"""
+    versions = [PROJECT, f"{PROJECT}[tool.ruff]\nline-length = 99\n"]
+    (finding,) = found(tmp_path, versions, dockerfile, "pyproject.toml")
+    assert without_script(dockerfile, finding) == [
+        "ARG BASE=python:3.12-slim",
+        "# What the image has.",
+        "FROM ${BASE} AS base",
+        "ENV POETRY_VIRTUALENVS_CREATE=false",
+        "FROM ${BASE} AS manifest",
+        "WORKDIR /manifest",
+        "COPY pyproject.toml ./",
+        "RUN python <<'EOF'",
+        "EOF",
+        "",
+        "# The packages.",
+        "FROM base",
+        "WORKDIR /app",
+        "COPY poetry.loc* ./",
+        "COPY --from=manifest /manifest/pyproject.toml ./",
+        "RUN pip install poetry==2.1.0 && poetry config cache-dir /c && poetry install --no-root --only main",
+        "COPY pyproject.toml poetry.loc* ./",
+        "COPY src src",
+    ]
 
 
-def test_of_another_installer_the_finding_comes_without_a_proposal(tmp_path: Path) -> None:
-    dockerfile = (
-        "FROM python:3.12-slim\nWORKDIR /app\nCOPY pyproject.toml poetry.lock ./\n"
-        "RUN poetry install --no-root\nCOPY src src\n"
+PROJECT = '[project]\nname = "shop"\nversion = "1"\ndependencies = ["flask"]\n'
+
+
+def without_script(dockerfile: str, finding: Finding) -> list[str]:
+    """Return the lines of the proposal without the program that makes the cut."""
+    assert finding.proposal is not None, finding.stops
+    after = apply_edits(dockerfile.encode(), finding.proposal.edits).decode()
+    head, _, rest = after.partition(" <<'EOF'\n")
+    _, _, tail = rest.partition("EOF\n")
+    return f"{head} <<'EOF'\nEOF\n{tail}".splitlines()
+
+
+NODE = """\
+FROM node:20-slim
+WORKDIR /app
+COPY package.json package-lock.json yarn.lock pnpm-lock.yaml bun.lock ./
+"""
+PYTHON = "FROM python:3.12-slim\nWORKDIR /app\nCOPY pyproject.toml uv.lock poetry.lock pdm.lock ./\n"
+PIPENV = "FROM python:3.12-slim\nWORKDIR /app\nCOPY Pipfile Pipfile.lock ./\n"
+LOCKS = ("package-lock.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "uv.lock", "poetry.lock", "pdm.lock")
+OFFERED = ""
+
+
+def stops(
+    tmp_path: Path, dockerfile: str, files: Mapping[str, str] | None = None, path: str = "package.json"
+) -> str:
+    """Return why there is no proposal for the last RUN that installs; OFFERED where there is one."""
+    texts: dict[str, str] = {
+        "package.json": package(),
+        "pyproject.toml": PROJECT,
+        "Pipfile": '[packages]\nflask = "*"\n',
+        "Pipfile.lock": "{}",
+        "composer.json": "{}",
+        "Gemfile": "",
+        **dict.fromkeys(LOCKS, "{}"),
+        **(files or {}),
+    }
+    read = subject(tmp_path, dockerfile, texts)
+    one = next(step for step in reversed(read.steps) if step.step.keyword == "RUN")
+    try:
+        proposal_of(read, one, (path,))
+    except StoppedError as stopped:
+        return stopped.reason
+    return OFFERED
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "npm ci",
+        "npm ci --omit=dev --cache /c && npm cache clean --force",
+        "corepack enable && yarn install --frozen-lockfile",
+        "yarn --immutable",
+        "corepack enable && corepack prepare pnpm@9.1.0 --activate && pnpm i --frozen-lockfile --prod",
+        "bun install --frozen-lockfile",
+        "npm ci 2>&1 && rm -rf /tmp/* ~/.npm && npm --version > /dev/null",
+    ],
+)
+def test_an_install_from_a_lock_of_node_is_understood(tmp_path: Path, command: str) -> None:
+    assert stops(tmp_path, f"{NODE}RUN {command}\n") == OFFERED
+    assert stops(tmp_path / "mount", f"{NODE}RUN --mount=type=cache,target=/c {command}\n") == OFFERED
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pip install uv && uv sync --frozen --no-install-project --extra web --no-dev",
+        "uv sync --locked --no-install-project",
+        "poetry install --no-root --with dev",
+        "pip install --no-cache-dir 'poetry==1.8.3' && poetry install --no-root && rm -rf $POETRY_CACHE_DIR",
+        "pdm sync --no-self -G web",
+        "pdm install --frozen-lockfile --no-self",
+    ],
+)
+def test_an_install_from_a_lock_of_python_is_understood(tmp_path: Path, command: str) -> None:
+    assert stops(tmp_path, f"{PYTHON}RUN {command}\n", path="pyproject.toml") == OFFERED
+
+
+def test_pipenv_is_spared_its_scripts(tmp_path: Path) -> None:
+    assert stops(tmp_path, f"{PIPENV}RUN pipenv sync --dev\n", path="Pipfile") == OFFERED
+    assert is_idle_edit("Pipfile", b'[packages]\na = "*"\n', b'[packages]\na = "*"\n\n[scripts]\nb = "c"\n')
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("npm install", "`npm install` may write the lock file, which the copy below would undo"),
+        ("npm ci && npm run build", "`npm run build` in the same step may read the manifest"),
+        ("npm ci && cat package.json", "`cat package.json` in the same step may read the manifest"),
+        ("npm ci --omit=$(cat package.json)", "`cat package.json` in the same step may read the manifest"),
+        ("npm ci && npm install left-pad", "`npm install left-pad` in the same step may read the manifest"),
+        ("rm -rf ./* && npm ci", "`rm -rf ./*` in the same step may read the manifest"),
+        ("rm -rf /app && npm ci", "`rm -rf /app` in the same step may read the manifest"),
+        ("npm ci > package.json", "the step reads or writes files by itself"),
+        ("npm ci || pnpm i --frozen-lockfile", "the step does not hold exactly one install that is known"),
+        ("if [ -f a ]; then npm ci; fi", "`[ -f a ]` in the same step may read the manifest"),
+        ("test || npm ci", "`test` in the same step may read the manifest"),
+        ("true || npm ci", "the install is one of several branches"),
+        ("npm ci -w web", "`npm ci -w web` names a part of the project, or another place"),
+        ("cd web && npm ci", "the install works in another folder than the copy of the manifest"),
+        ("cd $WEB && npm ci", "$WEB is no plain folder"),
+        ("yarn", "`yarn` may write the lock file, which the copy below would undo"),
+        ("composer install", "composer writes what the manifest says of the project into vendor/composer"),
+        ("cargo fetch", "an image of Rust has nothing that reads TOML"),
+        ("bundle install", "a Gemfile is a program"),
+        ("uv sync --frozen", "uv does not read package.json"),
+    ],
+)
+def test_a_step_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, command: str, reason: str) -> None:
+    assert stops(tmp_path, f"{NODE}RUN {command}\n") == reason
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "reason"),
+    [
+        (NODE.replace("node:", "acme/node:"), "the stage does not start from the official image of node"),
+        (NODE.replace("node:", "debian:"), "the stage does not start from the official image of node"),
+        (NODE.replace("COPY", "ADD"), "the manifest is added, not copied"),
+        (
+            NODE.replace("COPY package.json ", "COPY . . \nCOPY "),
+            "the manifest is copied with its whole folder",
+        ),
+        (f"{NODE}COPY package.json ./\n", "the manifest is copied more than once, or not from the context"),
+        (f"{NODE}RUN npm run x\n", "a step between the copy and the install may read the manifest"),
+        (
+            f"{NODE}RUN --mount=type=bind,target=/x true\n",
+            "a step between the copy and the install may read the manifest",
+        ),
+        (f"{NODE}COPY --from=busybox / /\n", "a copy from elsewhere may put another manifest in its place"),
+        (f"FROM busybox\n{NODE}COPY --from=0 /etc/passwd /x\n", "a stage is named by its number"),
+        (f"{NODE}WORKDIR web\n", "the install works in another folder than the copy of the manifest"),
+        (
+            NODE.replace("FROM node:20-slim", "FROM node:20-slim AS a") + "FROM a\nWORKDIR /app\n",
+            "the manifest is copied in another stage",
+        ),
+        (f"# syntax=docker/dockerfile:1.2\n{NODE}", "docker/dockerfile:1.2 reads no here-documents"),
+        (NODE.replace("package-lock.json ", ""), "no lock file beside the manifest says what is installed"),
+    ],
+)
+def test_a_place_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, dockerfile: str, reason: str) -> None:
+    assert stops(tmp_path, f"{dockerfile}RUN npm ci\n") == reason
+
+
+@pytest.mark.parametrize(
+    ("command", "files", "reason"),
+    [
+        (
+            "npm ci",
+            {"package.json": package(workspaces=["a"])},
+            "the manifests of a workspace belong together",
+        ),
+        (
+            "npm ci",
+            {"package.json": package(scripts={"prepare": "node a.js"})},
+            "a hook in package.json may read all of it",
+        ),
+        ("npm ci", {"package.json": package(scripts={"prepare": "husky || true"})}, OFFERED),
+        ("npm ci", {"package.json": "{"}, "package.json cannot be read"),
+        ("pnpm i --frozen-lockfile", {".pnpmfile.cjs": "x"}, "a hook of pnpm may read all of the manifest"),
+        (
+            "pnpm i --frozen-lockfile",
+            {"pnpm-workspace.yaml": "packages:\n- a\n"},
+            "the manifests of a workspace belong together",
+        ),
+        (
+            "yarn --immutable",
+            {".yarnrc.yml": "plugins:\n"},
+            "plugins or constraints of yarn may read all of the manifest",
+        ),
+    ],
+)
+def test_what_stands_in_the_files_of_node_may_stop_it(
+    tmp_path: Path, command: str, files: dict[str, str], reason: str
+) -> None:
+    assert stops(tmp_path, f"{NODE}RUN {command}\n", files) == reason
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "reason"),
+    [
+        ("uv sync --frozen", "", OFFERED),
+        (
+            "uv sync --frozen",
+            '[build-system]\nbuild-backend = "hatchling.build"\n',
+            "the project itself is installed, with all that its manifest says",
+        ),
+        ("poetry install", "", "the project itself is installed, with all that its manifest says"),
+        ("poetry install", "[tool.poetry]\npackage-mode = false\n", OFFERED),
+        (
+            "uv sync --locked --no-install-project",
+            "[tool.poetry]\n",
+            "pyproject.toml is a manifest of two tools, and uv compares its version with the lock",
+        ),
+        ("uv sync --frozen --no-install-project", "[tool.poetry]\n", OFFERED),
+        (
+            "uv sync --frozen --no-install-workspace",
+            '[tool.uv.workspace]\nmembers = ["a"]\n',
+            "the manifests of a workspace belong together",
+        ),
+        (
+            "pdm sync --no-self",
+            '[tool.pdm.scripts]\npost_install = "x"\n',
+            "scripts or plugins of pdm may read all of the manifest",
+        ),
+        (
+            "poetry install --no-root",
+            '[tool.poetry]\ndescription = """\na\n\nb"""\n',
+            "a text or an array in pyproject.toml goes over lines that look like tables",
+        ),
+    ],
+)
+def test_what_stands_in_the_manifest_of_python_may_stop_it(
+    tmp_path: Path, command: str, more: str, reason: str
+) -> None:
+    files = {"pyproject.toml": PROJECT + more}
+    assert stops(tmp_path, f"{PYTHON}RUN {command}\n", files, "pyproject.toml") == reason
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("python:3.11", OFFERED),
+        ("docker.io/library/python:3.13-alpine", OFFERED),
+        ("ghcr.io/astral-sh/uv:python3.12-bookworm-slim", OFFERED),
+        ("python:3.10", "nothing says that the image has Python 3.11 or later, which reads TOML"),
+        ("python:3", "nothing says that the image has Python 3.11 or later, which reads TOML"),
+        ("python:3.12-windowsservercore", "the image is one of Windows"),
+    ],
+)
+def test_the_image_has_to_have_a_python_that_reads_toml(tmp_path: Path, image: str, reason: str) -> None:
+    dockerfile = PYTHON.replace("python:3.12-slim", image)
+    assert stops(tmp_path, f"{dockerfile}RUN poetry install --no-root\n", path="pyproject.toml") == reason
+
+
+def test_a_mounted_manifest_is_left_alone(tmp_path: Path) -> None:
+    mount = "--mount=type=bind,source=package.json,target=package.json"
+    assert stops(tmp_path, f"{NODE}RUN {mount} npm ci\n") == "the manifest is mounted, not copied"
+
+
+def test_a_stage_of_that_name_makes_the_new_one_take_another(tmp_path: Path) -> None:
+    read = subject(
+        tmp_path,
+        "FROM busybox AS manifest\n" + NODE + "RUN npm ci\nCOPY --from=manifest /a /a\n",
+        {"package.json": package(), **dict.fromkeys(LOCKS, "{}")},
     )
-    plain = '[project]\nname = "shop"\ndependencies = ["flask"]\n'
-    (finding,) = found(
-        tmp_path, [plain, f"{plain}[tool.ruff]\nline-length = 99\n"], dockerfile, "pyproject.toml"
+    one = next(step for step in read.steps if step.step.keyword == "RUN")
+    after = apply_edits(read.source, proposal_of(read, one, ("package.json",)).edits).decode()
+    assert "COPY --from=manifest-2 /manifest/package.json ./" in after
+    assert "FROM node:20-slim AS manifest-2\n" in after
+
+
+def test_a_version_is_idle_for_poetry_and_pdm_only(tmp_path: Path) -> None:
+    newer = PROJECT.replace('"1"', '"2"')
+    assert not is_idle_edit("pyproject.toml", PROJECT.encode(), newer.encode())
+    of_poetry = '[build-system]\nbuild-backend = "poetry.core.masonry.api"\n'
+    assert is_idle_edit("pyproject.toml", (PROJECT + of_poetry).encode(), (newer + of_poetry).encode())
+    assert not is_idle_edit("package.json", package(version="1").encode(), package(version="2").encode()), (
+        "npm writes it into node_modules"
     )
-    assert finding.proposal is None
-    assert finding.stops == "what this installer reads of the manifest is not known for certain"
+
+
+def test_only_what_the_stage_stops_counts_as_idle() -> None:
+    assert not is_idle_edit("package-lock.json", b"{}", b"{ }"), "the lock is copied whole"
+    assert not is_idle_edit("package.json", package().encode(), package(funding="x").encode())
+    assert is_idle_edit("web/package.json", package().encode(), package(description="x").encode())
+    assert is_idle_edit("pyproject.toml", PROJECT.encode(), f"# New.\n{PROJECT}\n[tool.mypy]\n".encode())
+    assert not is_idle_edit("pyproject.toml", PROJECT.encode(), f"{PROJECT}[tool.unknown]\n".encode())
+    assert is_idle_edit("composer.json", b'{"require": {}}', b'{"require": {}, "description": "x"}')
 
 
 def test_a_hook_that_an_install_runs_is_no_idle_edit() -> None:

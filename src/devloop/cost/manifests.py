@@ -99,6 +99,12 @@ def locks_of(name: str) -> tuple[str, ...]:
     return _LOCKS.get(name.rpartition("/")[2], ())
 
 
+def is_lock(path: str) -> bool:
+    """Tell whether a file of this name says what a resolver chose."""
+    name = path.rpartition("/")[2]
+    return any(name in names for names in _LOCKS.values())
+
+
 _LOCKS: Mapping[str, tuple[str, ...]] = {
     "package.json": ("package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml"),
     "pyproject.toml": ("uv.lock", "poetry.lock", "pdm.lock"),

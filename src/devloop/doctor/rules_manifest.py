@@ -2,35 +2,30 @@
 
 BuildKit goes by bytes, an installer by a few sections: a line of `scripts` in package.json runs `npm ci` like
 a new dependency does. Whether that happens is a question to history, so this rule is asked with it, and says
-nothing without. For npm a stage in between writes package.json without what `npm ci` does not read: its
-COPY --from has equal content after such an edit, and the install stays cached. The copy that stood above the
-install moves below it as it is, so that whatever follows sees the whole manifest.
+nothing without. A stage in between writes the manifest without what no installer reads: its COPY --from has
+equal content after such an edit, and the install stays cached. The copy that stood above the install moves
+below it as it is, so that whatever follows sees the whole manifest. `pnpm fetch` and its like read the lock
+alone, but leave an install to do that reads the manifest; the stage spares the whole step, and is the same
+for every installer.
 """
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from devloop.cost.manifests import compare, read_manifest
-from devloop.cost.shell import commands_of
-from devloop.dockerfile import instructions as ins
-from devloop.doctor.blocks import Blocks
-from devloop.doctor.edits import line_end
-from devloop.doctor.graphs import image_name
-from devloop.doctor.model import Finding, LineEdit, Proposal
-from devloop.doctor.placed import placed_by
+from devloop.cost.manifests import compare, is_lock, read_manifest
+from devloop.doctor import manifest_stages
+from devloop.doctor.manifest_installs import StoppedError
+from devloop.doctor.manifest_steps import proposal_of
+from devloop.doctor.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
-    from devloop.dockerfile.instructions import Instruction
-    from devloop.dockerfile.stages import Step
-    from devloop.doctor.model import PricedStep, Subject
+    from devloop.doctor.model import PricedStep, Proposal, Subject
     from devloop.doctor.replay import Replay
 
 MANIFEST: Final = "whole-manifest-above-install"
@@ -40,7 +35,7 @@ IdleEdits = frozenset[tuple[str, str]]
 
 _INSTALLS: Final = frozenset(
     {"npm-install", "yarn-install", "pnpm-install", "bun-install", "uv-sync", "poetry-install", "pdm-install"}
-    | {"pipenv-install", "composer-install", "cargo-fetch"}
+    | {"pipenv-install", "composer-install", "cargo-fetch", "bundle-install"}
 )
 
 
@@ -53,7 +48,15 @@ class IdleRuns:
 
 
 def is_idle_edit(path: str, before: bytes, after: bytes) -> bool:
-    """Tell whether an edit changes nothing that an install goes by; what cannot be read is no such edit."""
+    """Tell whether an edit changes nothing that an install goes by; what cannot be read is no such edit.
+
+    Of a manifest that a stage can cut, only an edit that the stage stops counts. A lock is copied whole.
+    """
+    if is_lock(path):
+        return False
+    if manifest_stages.has_cut(path):
+        short = manifest_stages.cut(path, before)
+        return short is not None and before != after and short == manifest_stages.cut(path, after)
     old, new = read_manifest(path, before), read_manifest(path, after)
     return old is not None and new is not None and compare(old, new).only_other
 
@@ -108,122 +111,12 @@ def _finding(subject: Subject, one: PricedStep, runs: IdleRuns, commits: int) ->
     )
 
 
-# The stage in between ---------------------------------------------------------------------------------------
-
-_PLAIN_NAME: Final = re.compile(r"[\w./@+~-]+")
-_STAGE: Final = "manifest"
-_FOLDER: Final = "/manifest"
-_SCRIPT: Final = (
-    "const f = require('fs'), p = JSON.parse(f.readFileSync('package.json'));"
-    " const hook = /^(pre|post)?(install|prepare|prepublish|dependencies)$/;"
-    " if (!Object.keys(p.scripts || {}).some(k => hook.test(k))) delete p.scripts;"
-    " for (const k of ['description', 'keywords', 'jest', 'eslintConfig', 'prettier', 'lint-staged'])"
-    " delete p[k];"
-    " f.writeFileSync('package.json', JSON.stringify(p))"
-)
-"""Only what no hook of an install is known to read goes; with a hook of its own all scripts stay."""
-
-
 def _proposal(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> tuple[Proposal | None, str]:
-    """Return the change, or why there is none: it is offered where the texts leave no doubt."""
-    if not _is_npm_ci(one):
-        return None, "what this installer reads of the manifest is not known for certain"
-    if len(paths) != 1 or posixpath.basename(paths[0]) != "package.json":
-        return None, "more than one manifest is behind it"
-    path = paths[0]
-    if b'"workspaces"' in (subject.texts(path) or b'"workspaces"'):
-        return None, "the manifests of workspaces belong together"
-    graph = subject.model.graph
-    stage = graph.stage(one.step.stage)
-    if stage.base != "image" or not _is_node(stage.base_reference):
-        return None, "the stage does not start from an image of node"
-    if any(
-        isinstance(each, ins.Copy) and each.from_ is not None and each.from_.isdigit()
-        for each in _all(subject)
-    ):
-        return None, "a stage is named by its number"
-    if any(isinstance(each, ins.From) and each.alias == _STAGE for each in _all(subject)):
-        return None, f"a stage is called {_STAGE} already"
-    above = [step for step in graph.steps if step.number in stage.steps and step.number < one.step.number]
-    copies = [step for step in above if path in (placed_by(subject, step) or {}).values()]
-    if len(copies) != 1 or any(
-        isinstance(step.instruction, ins.Run) for step in above if step.number > copies[0].number
-    ):
-        return None, "something else may read or write the manifest above the install"
-    if copies[0].workdir != one.step.workdir or "$" in copies[0].instruction.text:
-        return None, "the copy of the manifest would go elsewhere below the install"
-    lines = _copy_lines(subject, copies[0], one.step.workdir, path)
-    if lines is None:
-        return None, "the copy of the manifest cannot be told apart from the others"
-    end = line_end(subject.source)
-    head = stage.span.first
-    base = " ".join(("FROM", *_base_words(subject, head)))
-    before = (base, f"WORKDIR {_FOLDER}", f"COPY {path} package.json", f'RUN node -e "{_SCRIPT}"', "", "")
-    copy, install = copies[0].span, one.step.span
-    whole = Blocks(subject.source, subject.dockerfile).text(copy.first, copy.last)
-    return (
-        Proposal(
-            (
-                LineEdit(head, head - 1, end.join(text.encode() for text in before)),
-                LineEdit(copy.first, copy.last, b"".join(text.encode() + end for text in lines)),
-                LineEdit(install.last + 1, install.last, whole),
-            ),
-            intends=frozenset({"manifest"}),
-        ),
-        "",
-    )
-
-
-def _all(subject: Subject) -> Iterator[Instruction]:
-    yield from subject.dockerfile.instructions
-
-
-def _is_node(reference: str) -> bool:
-    return image_name(reference) == "node"
-
-
-def _base_words(subject: Subject, line: int) -> tuple[str, ...]:
-    """Return the words of a FROM without its name."""
-    for one in _all(subject):
-        if isinstance(one, ins.From) and one.span.first == line:
-            platform = (f"--platform={one.platform}",) if one.platform else ()
-            return (*platform, one.image, "AS", _STAGE)
-    return ()
-
-
-def _copy_lines(subject: Subject, step: Step, workdir: str, path: str) -> tuple[str, ...] | None:
-    """Return a COPY of the other files, and one of the manifest from the stage in between."""
-    instruction = step.instruction
-    placed = placed_by(subject, step) or {}
-    at = posixpath.join(workdir, "package.json")
-    flat = {posixpath.join(workdir, posixpath.basename(source)): source for source in placed.values()}
-    if not isinstance(instruction, ins.Copy) or placed.get(at) != path or placed != flat:
-        return None
-    others = [source for source in placed.values() if source != path]
-    if not others or any(not _PLAIN_NAME.fullmatch(source) for source in placed.values()):
-        return None
-    flags = _flags(instruction)
-    return (
-        " ".join(("COPY", *flags, *sorted(others), "./")),
-        " ".join(("COPY", f"--from={_STAGE}", *flags, f"{_FOLDER}/package.json", "./")),
-    )
-
-
-def _flags(instruction: ins.Copy) -> tuple[str, ...]:
-    return (
-        *([f"--chown={instruction.chown}"] if instruction.chown else []),
-        *([f"--chmod={instruction.chmod}"] if instruction.chmod else []),
-        *(["--link"] if instruction.link else []),
-    )
-
-
-def _is_npm_ci(one: PricedStep) -> bool:
-    """Tell whether a step is `npm ci` and nothing else."""
-    commands = commands_of(one.cost.command)
-    is_bound = isinstance(one.step.instruction, ins.Run) and any(
-        mount.type == "bind" for mount in one.step.instruction.mounts
-    )
-    return len(commands) == 1 and commands[0].words[:2] == ("npm", "ci") and not is_bound
+    """Return the change, or why there is none."""
+    try:
+        return proposal_of(subject, one, paths), ""
+    except StoppedError as stopped:
+        return None, stopped.reason
 
 
 def _shown(text: str) -> str:

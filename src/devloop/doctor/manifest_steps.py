@@ -1,0 +1,206 @@
+"""Puts the stage that cuts a manifest above an install: where that changes nothing but what runs again."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from itertools import count
+from typing import TYPE_CHECKING
+
+from devloop.context.patterns import has_wildcard, match_path
+from devloop.cost.shell import commands_of
+from devloop.dockerfile import instructions as ins
+from devloop.doctor import manifest_stages
+from devloop.doctor.blocks import Blocks
+from devloop.doctor.edits import line_end
+from devloop.doctor.graphs import chain, is_above, steps_above
+from devloop.doctor.manifest_installs import (
+    PLAIN_NAME,
+    TOOLS,
+    StoppedError,
+    check_image,
+    check_redirections,
+    folder_of,
+    install_in,
+    look_beside,
+    look_inside,
+    reads_nothing,
+)
+from devloop.doctor.model import LineEdit, Proposal
+from devloop.doctor.placed import joined, placed_by
+
+if TYPE_CHECKING:
+    from devloop.dockerfile.stages import Stage, Step
+    from devloop.doctor.model import PricedStep, Subject
+
+
+def proposal_of(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> Proposal:
+    """Return the change that keeps an install from running for idle edits of these manifests.
+
+    Raises StoppedError where the texts leave a doubt.
+    """
+    command = install_in(one)
+    tool = TOOLS[command.program]
+    if len(paths) != 1:
+        raise StoppedError("more than one manifest is behind it")
+    path = paths[0]
+    if posixpath.basename(path) != tool.manifest:
+        raise StoppedError(f"{command.program} does not read {path}")
+    look_beside(subject, command.program, path)
+    look_inside(subject, command, path)
+    at = joined(folder_of(command, one.step), tool.manifest)
+    copy = _copy_of(subject, one.step, path, at, tool.locks)
+    head = _head(subject, one.step)
+    base = subject.model.graph.stage(chain(subject.model.graph, one.step.stage)[-1])
+    check_image(base, tool.manifest)
+    alias = _free_name(subject)
+    end = line_end(subject.source)
+    stage = manifest_stages.stage(_base_words(subject, base), alias, path)
+    above = _copies(subject, copy, path, alias)
+    blocks = Blocks(subject.source, subject.dockerfile)
+    is_first = subject.dockerfile.instructions[0] is head
+    top = head.span.first if is_first else blocks.of(head, takes_comment=True).first
+    last = one.step.span.last
+    return Proposal(
+        (
+            LineEdit(top, top - 1, _joined(stage, end)),
+            LineEdit(copy.span.first, copy.span.last, _joined(above, end)),
+            LineEdit(last + 1, last, blocks.text(copy.span.first, copy.span.last)),
+        ),
+        intends=frozenset({"manifest"}),
+    )
+
+
+def _joined(lines: tuple[str, ...], end: bytes) -> bytes:
+    return b"".join(line.encode() + end for line in lines)
+
+
+# Where it stands ------------------------------------------------------------------------------------------
+
+
+def _copy_of(subject: Subject, step: Step, path: str, at: str, locks: frozenset[str]) -> Step:
+    """Return the one copy of a manifest above an install, with nothing in between that may see it."""
+    above = steps_above(subject.model.graph, step)
+    copies = [one for one in above if path in (placed_by(subject, one) or {}).values()]
+    if len(copies) != 1:
+        raise StoppedError("the manifest is copied more than once, or not from the context")
+    (copy,) = copies
+    if copy.stage != step.stage:
+        raise StoppedError("the manifest is copied in another stage")
+    if (placed_by(subject, copy) or {}).get(at) != path:
+        raise StoppedError("the install works in another folder than the copy of the manifest")
+    lies = {place for one in above for place in placed_by(subject, one) or {}}
+    if not any(posixpath.join(posixpath.dirname(at), lock) in lies for lock in locks):
+        raise StoppedError("no lock file beside the manifest says what is installed")
+    for one in above:
+        if one.number > copy.number:
+            _check_between(subject, one, at)
+        elif isinstance(one.instruction, ins.Run) and any(
+            mount.type == "bind" and not mount.has("from") for mount in one.instruction.mounts
+        ):
+            raise StoppedError("a step above has files of the context mounted")
+    if copy.workdir != step.workdir or "$" in copy.instruction.text:
+        raise StoppedError("the copy of the manifest would go elsewhere below the install")
+    return copy
+
+
+def _check_between(subject: Subject, step: Step, at: str) -> None:
+    instruction = step.instruction
+    if isinstance(instruction, ins.Run):
+        script = instruction.command if isinstance(instruction.command, str) else None
+        if script is None or instruction.heredocs or instruction.mounts:
+            raise StoppedError("a step between the copy and the install may read the manifest")
+        commands = commands_of(script)
+        check_redirections(script)
+        if not all(reads_nothing(one, step.workdir) for one in commands):
+            raise StoppedError("a step between the copy and the install may read the manifest")
+    elif isinstance(instruction, ins.Copy | ins.Add):
+        target = (step.destination or "/").rstrip("/") or "/"
+        if is_above(target, at) and placed_by(subject, step) is None:
+            raise StoppedError("a copy from elsewhere may put another manifest in its place")
+
+
+def _head(subject: Subject, step: Step) -> ins.From:
+    """Return the FROM of the stage that a step is in."""
+    first = subject.model.graph.stage(step.stage).span.first
+    for one in subject.dockerfile.instructions:
+        if isinstance(one, ins.Copy) and one.from_ is not None and one.from_.isdigit():
+            raise StoppedError("a stage is named by its number")
+        if isinstance(one, ins.Run) and any((mount.get("from") or "").isdigit() for mount in one.mounts):
+            raise StoppedError("a stage is named by its number")
+    if re.search(r"dockerfile:1\.[0-3](\D|$)|experimental", subject.dockerfile.syntax or ""):
+        raise StoppedError(f"{subject.dockerfile.syntax} reads no here-documents")
+    for one in subject.dockerfile.instructions:
+        if isinstance(one, ins.From) and one.span.first == first:
+            return one
+    raise StoppedError("the stage comes from elsewhere")
+
+
+def _base_words(subject: Subject, stage: Stage) -> str:
+    """Return the words of a stage's FROM without its name."""
+    for one in subject.dockerfile.instructions:
+        if isinstance(one, ins.From) and one.span.first == stage.span.first:
+            return f"--platform={one.platform} {one.image}" if one.platform else one.image
+    raise StoppedError("the stage comes from elsewhere")
+
+
+def _free_name(subject: Subject) -> str:
+    taken = {
+        word
+        for one in subject.dockerfile.instructions
+        if isinstance(one, ins.From)
+        for word in (one.alias, one.image)
+    }
+    return next(
+        name
+        for number in count(1)
+        if (name := "manifest" if number == 1 else f"manifest-{number}") not in taken
+    )
+
+
+def _copies(subject: Subject, step: Step, path: str, alias: str) -> tuple[str, ...]:
+    """Return what stands above the install in the place of a copy."""
+    instruction = step.instruction
+    if not isinstance(instruction, ins.Copy):
+        raise StoppedError("the manifest is added, not copied")
+    placed = placed_by(subject, step) or {}
+    target = next(place for place, source in placed.items() if source == path)
+    word = instruction.destination
+    is_inside = posixpath.basename(target) == posixpath.basename(path) and step.destination != target
+    if is_inside and not word.endswith("/") and word != ".":
+        word += "/"
+    others: list[str] = []
+    for source in instruction.sources:
+        cleaned = posixpath.normpath(source.lstrip("/") or ".")
+        if not _has(cleaned, path):
+            others.append(source)
+        elif has_wildcard(cleaned):
+            found = [one for one in placed.values() if _has(cleaned, one)]
+            if any(one.count("/") != cleaned.count("/") for one in found):
+                raise StoppedError("the manifest is copied with whole folders")
+            others += [one for one in found if one != path and one not in others]
+        elif cleaned != path:
+            raise StoppedError("the manifest is copied with its whole folder")
+    if not all(PLAIN_NAME.fullmatch(one) for one in (word, path)) or any(
+        re.search(r"[\s\"']", one) for one in others
+    ):
+        raise StoppedError("the copy of the manifest cannot be told apart from the others")
+    flags = _flags(instruction)
+    first = (" ".join(("COPY", *flags, *others, word)),) if others else ()
+    short = f"{manifest_stages.FOLDER}/{posixpath.basename(path)}"
+    return (*first, " ".join(("COPY", f"--from={alias}", *flags, short, word)))
+
+
+def _has(source: str, path: str) -> bool:
+    """Tell whether a path of the context is what a source of a COPY names, matches or has in it."""
+    if has_wildcard(source):
+        return match_path(source, "/".join(path.split("/")[: source.count("/") + 1]))
+    return source in {".", path} or path.startswith(f"{source}/")
+
+
+def _flags(instruction: ins.Copy) -> tuple[str, ...]:
+    return (
+        *([f"--chown={instruction.chown}"] if instruction.chown else []),
+        *([f"--chmod={instruction.chmod}"] if instruction.chmod else []),
+        *(["--link"] if instruction.link else []),
+    )

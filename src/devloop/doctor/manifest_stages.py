@@ -111,11 +111,6 @@ _VERSION: Final = r'(?m)(^\[(project|tool\.poetry)\].*\n((?!\[).*\n)*?version *=
 _PYTHON: Final = r"""
 import re, tomllib
 @unread
-text = open("@name", encoding="utf-8", newline="").read() + "\n"
-short = re.sub(r"@table" % unread, "", text)
-short = re.sub(r"@blank", "", short)
-if re.search(r'@signs', text):
-    short = re.sub(r'@version', r'\1"0"', short)
 def known(text):
     found = tomllib.loads(text)
     for name, table in found.pop("tool", {}).items():
@@ -124,6 +119,11 @@ def known(text):
         found.get(name, {}).pop("version", None)
     return {name: found[name] for name in found if not re.fullmatch(unread, name)}
 try:
+    text = open("@name", encoding="utf-8", newline="").read() + "\n"
+    short = re.sub(r"@table" % unread, "", text)
+    short = re.sub(r"@blank", "", short)
+    if re.search(r'@signs', text):
+        short = re.sub(r'@version', r'\1"0"', short)
     if known(short) == known(text):
         open("@name", "w", encoding="utf-8", newline="").write(short)
 except Exception as error:
@@ -139,7 +139,12 @@ def _toml(name: str) -> Callable[[bytes], bytes]:
         short = re.sub(_BLANK, "", re.sub(_TABLE % unread, "", text))
         if re.search(_OF_OTHERS, text):
             short = re.sub(_VERSION, r'\1"0"', short)
-        return short.encode() if _known(short, unread) == _known(text, unread) else source
+        whole = _known(text, unread)
+        try:
+            is_same = _known(short, unread) == whole
+        except ValueError:
+            is_same = False
+        return short.encode() if is_same else source
 
     return cut
 

@@ -14,7 +14,7 @@ from devloop.cli_print import print_found, print_lines
 from devloop.errors import EXIT_ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from devloop.doctor.examine import Fixes, Proving
     from devloop.doctor.report import Examination, Examined
@@ -81,7 +81,7 @@ def doctor(
     with workspace_of(location, settings) as workspace:
         with _proving(no_build=no_build, first=None if shows_all else FEW) as proving:
             found = examine(workspace, proving, limit=number)
-            fixes = carry_out(workspace, found, proving) if diff or fix else None
+            fixes = carry_out(workspace, found, proving, limit=number) if diff or fix else None
         if fixes is not None:
             _print_fixes(workspace, found, fixes, writes=fix, is_forced=force)
         else:
@@ -150,23 +150,10 @@ def _print(found: "Examination", *, shows_all: bool, json: bool, sarif: bool) ->
 def _print_fixes(
     workspace: "Workspace", found: "Examination", fixes: "Fixes", *, writes: bool, is_forced: bool
 ) -> None:
-    from devloop.doctor.edits import unified_diff
-    from devloop.ui.doctortext import diff_lines
-
     location = workspace.location
-    changed = {location.dockerfile: (found.source, fixes.source)}
-    for name, content in fixes.files.items():
-        path = location.context / name
-        changed[path] = (path.read_bytes() if path.is_file() else b"", content)
-    changed = {path: pair for path, pair in changed.items() if pair[0] != pair[1]}
+    changed = changes_of(location, found, fixes)
     if not writes:
-        diffs = [
-            line
-            for path, (before, after) in changed.items()
-            for line in unified_diff(before, after, _shown(location, path))
-        ]
-        text = "\n".join(diff_lines(diffs, color=False)) + "\n" if diffs else ""
-        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.write(diff_of(location, changed))
         return
     lines = [f"{one.finding.code}: {one.finding.way_out}" for one in fixes.done]
     if not is_forced:
@@ -177,6 +164,29 @@ def _print_fixes(
         kept = f", as it was: {backup}" if backup is not None else ""
         lines.append(f"wrote {_shown(location, path)}{kept}")
     print_lines(lambda _style: lines or ["there is nothing to fix"])
+
+
+def changes_of(location: "Location", found: "Examination", fixes: "Fixes") -> dict[Path, tuple[bytes, bytes]]:
+    """Return what each file holds, and what it is to hold; nothing of those that stay as they are."""
+    changed = {location.dockerfile: (found.source, fixes.source)}
+    for name, content in fixes.files.items():
+        path = location.context / name
+        changed[path] = (path.read_bytes() if path.is_file() else b"", content)
+    return {path: pair for path, pair in changed.items() if pair[0] != pair[1]}
+
+
+def diff_of(location: "Location", changed: "Mapping[Path, tuple[bytes, bytes]]") -> bytes:
+    """Return the changes as `git apply` reads them."""
+    from devloop.doctor.edits import unified_diff
+    from devloop.ui.doctortext import diff_lines
+
+    diffs = [
+        line
+        for path, (before, after) in changed.items()
+        for line in unified_diff(before, after, _shown(location, path))
+    ]
+    text = "\n".join(diff_lines(diffs, color=False)) + "\n" if diffs else ""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _shown(location: "Location", path: Path) -> str:

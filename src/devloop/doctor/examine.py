@@ -201,6 +201,8 @@ def fix(
     subject = read_subject(workspace)
     files: dict[str, bytes] = {}
     done: list[Examined] = []
+    stuck: set[tuple[str, str]] = set()
+    left = Counter(_name(one.finding) for one in examination.findings)
     one = next((one for one in examination.findings if one.finding.proposal is not None), None)
     while one is not None and len(done) < _MOST_FIXES:
         proposal = one.finding.proposal
@@ -214,11 +216,14 @@ def fix(
         done.append(one)
         subject, history = again, rebased(workspace, again, history)
         found = unsilenced(subject, _all_findings(subject, history), workspace.settings.doctor.ignore)
-        known = {_name(each.finding) for each in done}
+        before, left = left, Counter(_name(each) for each in found)
+        if left[_name(one.finding)] >= before[_name(one.finding)]:
+            # Its change leaves it there: once is enough.
+            stuck.add(_name(one.finding))
         waiting = (
             each
             for each in _weighed(workspace, subject, found, history)
-            if each.finding.proposal is not None and _name(each.finding) not in known
+            if each.finding.proposal is not None and _name(each.finding) not in stuck
         )
         tried = (_proven(workspace, subject, each, history, proving, files) for each in waiting)
         one = next((each for each in tried if each.finding.proposal is not None), None)

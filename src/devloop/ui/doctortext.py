@@ -137,11 +137,11 @@ def _cost_sentence(one: Examined) -> str:
     if finding.seconds is not None:
         basis = f" ({one.basis})" if one.basis else ""
         parts.append(f"{seconds_text(finding.seconds)} a run{basis}")
+    if finding.bytes is not None:
+        parts.append(_bytes(finding.bytes))
     how_often = _how_often(one)
     if how_often:
         parts.append(how_often)
-    if finding.bytes is not None:
-        parts.append(_bytes(finding.bytes))
     return ", ".join(parts)
 
 
@@ -163,7 +163,8 @@ def _how_often(one: Examined) -> str:
         said.append(f"in {_share(one.builds, 'the', 'build')} that devloop saw here")
     if not said:
         return ""
-    text = _REASONS.get(one.finding.code, "for nothing ") + " and ".join(said)
+    has_run = any(tally.runs for tally in (one.commits, one.builds) if tally is not None)
+    text = (_REASONS.get(one.finding.code, "for nothing ") if has_run else "") + " and ".join(said)
     if len(said) > 1 and one.measure is not None:
         text += f" (the week is that of the {one.measure})"
     paths = [path for tally in (one.commits, one.builds) if tally is not None for path in tally.paths]

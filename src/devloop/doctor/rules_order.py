@@ -93,9 +93,10 @@ class _Stage:
     def _keeps_downloads(self, item: Item, split: Split) -> bool:
         """Tell whether a build needs no step of its own for its downloads: a cache mount keeps them."""
         instruction = item.instruction
-        has_mount = isinstance(instruction, ins.Run) and any(
-            one.type == "cache" for one in instruction.mounts
-        )
+        # A fetch of its own was put there to be a layer.
+        is_build = item.priced is not None and item.priced.cost.role == "build"
+        mounts = instruction.mounts if isinstance(instruction, ins.Run) and is_build else ()
+        has_mount = any(one.type == "cache" for one in mounts)
         return has_mount or any(
             other.work is not None and other.priced is not None and split.kind in kinds_of(other.priced)
             for other in self.items[: item.at]

@@ -58,3 +58,60 @@ def test_a_second_fix_finds_nothing_more_to_write_and_the_diff_says_the_same(
     if diff:
         subprocess.run(["git", "apply", "-"], cwd=other, input=diff, check=True)
     assert texts(patient.folder) == texts(other)
+
+
+HOST_MODULES = "FROM node:20\nWORKDIR /app\nCOPY . .\nRUN npm ci\n"
+HOST_FILES = {
+    "package.json": "{}",
+    "package-lock.json": "{}",
+    "server.js": "1",
+    "node_modules/a/index.js": "1",
+}
+
+
+@pytest.mark.usefixtures("no_state")
+def test_an_order_that_modules_of_the_host_stand_in_the_way_of_comes_after_the_ignore_file(
+    tmp_path: Path,
+) -> None:
+    files = {"Dockerfile": HOST_MODULES, **HOST_FILES}
+    encoded = {path: text.encode() for path, text in files.items()}
+    project = Project("host", False, "", (), frozenset(), (), False, "Dockerfile", encoded)
+    patient = Patient(project, tmp_path / "web")
+    try:
+        found = {one.finding.code: one.finding for one in examine(patient.workspace()).findings}
+        assert found["source-before-install"].proposal is None
+        assert found["source-before-install"].stops == (
+            "comes after the change of .dockerignore: --fix writes both"
+        )
+        codes, _ = fixed(patient)
+        assert codes.index("no-ignore-file") < codes.index("source-before-install")
+        lines = (patient.folder / "Dockerfile").read_text().splitlines()
+        assert lines.index("COPY package.json package-lock.json ./") < lines.index("COPY . .")
+        assert fixed(patient) == ([], b"")
+    finally:
+        patient.close()
+
+
+@pytest.mark.usefixtures("no_state")
+def test_a_change_that_only_an_ignore_file_allows_is_not_promised_where_something_else_stops_it(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "Dockerfile": HOST_MODULES,
+        **HOST_FILES,
+        "package.json": '{"scripts": {"prepare": "node x.js"}}',
+    }
+    encoded = {path: text.encode() for path, text in files.items()}
+    patient = Patient(
+        Project("hook", False, "", (), frozenset(), (), False, "Dockerfile", encoded), tmp_path / "web"
+    )
+    try:
+        stops = [
+            one.finding.stops
+            for one in examine(patient.workspace()).findings
+            if one.finding.code == "source-before-install"
+        ]
+        assert stops
+        assert "--fix writes both" not in stops[0]
+    finally:
+        patient.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
 from devloop.doctor.needs.reading import has_flag, needs_mode, plain_path, values, while_building
+from devloop.doctor.placed import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,28 +77,50 @@ def _maven_build(command: Command, where: Where) -> Answer:
             f"maven runs {' '.join(goals) or 'without a goal'}, whose plugins are not known here"
         )
     files, folders = _maven_files(command, where)
-    if len([one for one in files if one.endswith("pom.xml")]) > 1:
-        raise StoppedError(
-            "maven resolves the modules of a project from each other only while it builds them"
-        )
-    if "<packaging>pom</packaging>" in (where.text("pom.xml") or ""):
-        raise StoppedError("pom.xml only holds other projects together")
+    _refuse_siblings(where, [one for one in files if one.endswith(".xml")])
     kept = [word for word in command.arguments if word[0] == "-"]
     if any(not _MAVEN_KEPT.match(word) for word in kept):
         raise StoppedError("maven gets options that may not suit dependency:go-offline")
     kept = [word for word in kept if not word.startswith("-D") or "kip" not in word]
     insert = " ".join([command.words[0], *kept, "dependency:go-offline"])
-    return Needs(files, folders, (where.at("target"),), Split(insert=(insert,), kind="maven-dependencies"))
+    fills = tuple(joined(posixpath.dirname(one), "target") for one in files if one.endswith("pom.xml"))
+    return Needs(files, folders, fills, Split(insert=(insert,), kind="maven-dependencies"))
+
+
+def _refuse_siblings(where: Where, poms: list[str]) -> None:
+    """Stop where a module uses another one: go-offline looks for it in a repository, where it is not.
+
+    Newer versions of its plugin leave out what the same build makes, but which one runs is for the image or
+    a parent to say.
+    """
+    texts = [re.sub(r"(?s)<!--.*?-->", "", where.placed.text(one) or "") for one in poms]
+    own = [_own_name(one) for one in texts]
+    if "<packaging>pom</packaging>" in texts[0] and len(texts) == 1:
+        raise StoppedError("pom.xml only holds other projects together")
+    for text in texts:
+        used = re.sub(r"(?s)<parent>.*?</parent>", "", text)
+        for block in re.findall(
+            r"(?s)<(?:dependency|plugin|extension)>(.*?)</(?:dependency|plugin|extension)>", used
+        ):
+            for name in re.findall(r"<artifactId>\s*([^<\s]+)\s*</artifactId>", block):
+                if name in own or "$" in name:
+                    raise StoppedError(
+                        f"a module uses {name} of the same project, which dependency:go-offline of older"
+                        " versions looks for in a repository"
+                    )
+
+
+def _own_name(text: str) -> str:
+    """Return the name of the artifact that a pom describes."""
+    bare = re.sub(
+        r"(?s)<(parent|dependencies|dependencyManagement|build|profiles|reporting)>.*?</\1>", "", text
+    )
+    found = re.search(r"<artifactId>\s*([^<\s]+)\s*</artifactId>", bare)
+    return found[1] if found else ""
 
 
 def _gradle_dependencies(command: Command, where: Where) -> Answer:
-    names = (
-        "build.gradle",
-        "build.gradle.kts",
-        "settings.gradle",
-        "settings.gradle.kts",
-        "gradle.properties",
-    )
+    names = (*_GRADLE_FILES, "gradle.properties")
     if not where.present(*names) or has_flag(command, "-p", "-b", "-I", "-c", "--include-build"):
         return Source("gradle")
     files = [*where.present(*names, "gradle.lockfile", "buildscript-gradle.lockfile")]
@@ -111,8 +134,9 @@ def _gradle_dependencies(command: Command, where: Where) -> Answer:
         if is_build_file and not inside.startswith(("buildSrc/", "gradle/")):
             files.append(path)
     texts = [where.placed.text(path) or "" for path in dict.fromkeys(files)]
-    if any("includeBuild" in text or "rootProject.file(" in text for text in texts):
+    if any(_READS_FILES.search(text) for text in texts):
         raise StoppedError("the build files of gradle read other files of the project")
+    _refuse_bare_projects(where, files)
     if command.program == "gradlew":
         files += where.present("gradlew")
         needs_mode(where, "gradlew", command)
@@ -123,10 +147,36 @@ def _gradle_dependencies(command: Command, where: Where) -> Answer:
     )
 
 
+def _refuse_bare_projects(where: Where, files: list[str]) -> None:
+    """Stop where a project has no build file in its folder: newer versions of gradle want the folder."""
+    for name in ("settings.gradle", "settings.gradle.kts"):
+        text = re.sub(r"//.*|(?s:/\*.*?\*/)", "", where.text(name) or "")
+        for line in re.findall(r"(?m)^\s*include\b([^\n]*(?:,\s*\n[^\n]*)*)", text):
+            for project in re.findall(r"[\"']:?([\w.:/-]+)[\"']", line):
+                folder = where.at(project.replace(":", "/"))
+                if not any(path.startswith(f"{folder}/") for path in files):
+                    raise StoppedError(f"the project {project} of {name} has no build file in its folder")
+
+
+_GRADLE_FILES: Final = ("build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts")
+_READS_FILES: Final = re.compile(
+    r"includeBuild|rootProject\.file\(|\.(?:text|readText\(\)|readLines\(\)|inputStream\(\))|new File\("
+    r"|\.load\(|projectDir\s*=|fileTree\(|providers\.fileContents"
+)
+_while_building_gradle = while_building(
+    "gradle",
+    _GRADLE_FILES,
+    "gradle fetches libraries only to compile with them: `gradle dependencies` brings their descriptions",
+)
+_while_building_sbt = while_building(
+    "sbt", ("build.sbt",), "sbt fetches and builds in one go, and nothing here fetches alone for certain"
+)
+
+
 def _sbt(command: Command, where: Where) -> Answer:
     tasks = [word for word in command.arguments if word[0] != "-"]
     if not where.present("build.sbt") or tasks != ["update"]:
-        return while_building("sbt")(command, where)
+        return _while_building_sbt(command, where)
     project = [
         path
         for path in where.placed.below(where.at("project"))
@@ -143,6 +193,6 @@ READERS: Final[Mapping[str, Reader]] = {
     "maven-build": _maven_build,
     "gradle-dependencies": _gradle_dependencies,
     "gradle-wrapper": _gradle_dependencies,
-    "gradle-build": while_building("gradle"),
+    "gradle-build": _while_building_gradle,
     "sbt-build": _sbt,
 }

@@ -147,9 +147,16 @@ def _rebar(command: Command, where: Where) -> Answer:
     return Needs(where.present("rebar.config", "rebar.lock"), fills=(where.at("_build"),))
 
 
+_while_building_stack = while_building(
+    "stack",
+    ("stack.yaml", "cabal.project", "package.yaml"),
+    "stack fetches and builds in one go, and nothing here fetches alone for certain",
+)
+
+
 def _haskell(command: Command, where: Where) -> Answer:
     if not has_flag(command, "--only-dependencies", "--dependencies-only", "--only-dep"):
-        return while_building("stack")(command, where)
+        return _while_building_stack(command, where)
     cabals = [path for path in where.placed.below(where.folder) if path.endswith((".cabal", "package.yaml"))]
     files = where.present("stack.yaml", "stack.yaml.lock", "cabal.project", "cabal.project.freeze")
     if not cabals or (not files and command.program == "stack"):

@@ -121,17 +121,12 @@ def needs_mode(where: Where, name: str, command: Command) -> None:
         raise StoppedError(f"{name} is not executable in the context")
 
 
-def while_building(tool: str) -> Reader:
-    """Return the reader of a tool that has no command of its own for its downloads."""
-    manifests = {
-        "gradle": ("build.gradle", "build.gradle.kts"),
-        "sbt": ("build.sbt",),
-        "stack": ("stack.yaml", "cabal.project", "package.yaml"),
-    }[tool]
+def while_building(tool: str, manifests: tuple[str, ...], reason: str) -> Reader:
+    """Return the reader of a tool that has no command of its own for its downloads, for this reason."""
 
     def read(_command: Command, where: Where) -> Answer:
         if not where.present(*manifests):
             return Source(tool)
-        raise StoppedError(f"{tool} fetches and builds in one go, and nothing here fetches alone for certain")
+        raise StoppedError(reason)
 
     return read

@@ -14,7 +14,7 @@ from devloop.cli_print import print_found, print_lines
 from devloop.errors import EXIT_ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from devloop.doctor.examine import Fixes, Proving
     from devloop.doctor.report import Examination, Examined
@@ -105,8 +105,10 @@ def _proving(*, no_build: bool, first: int | None) -> "Iterator[Proving]":
     if no_build:
         yield Proving(first=first)
         return
+    from devloop.doctor.digests import local_digests
     from devloop.doctor.trial import Trial
     from devloop.engine.base import EngineRefused, EngineUnavailable
+    from devloop.engine.endpoint import Engine
 
     with contextlib.ExitStack() as stack:
         try:
@@ -114,7 +116,14 @@ def _proving(*, no_build: bool, first: int | None) -> "Iterator[Proving]":
         except (EngineUnavailable, EngineRefused):
             yield Proving(first=first)
             return
-        yield Proving(trial, first=first, on_progress=_say_progress())
+
+        def digests_of(references: "Iterable[str]") -> "Mapping[str, str | None]":
+            try:
+                return local_digests(Engine.current(os.environ), references)
+            except (EngineUnavailable, EngineRefused):
+                return {}
+
+        yield Proving(trial, first=first, on_progress=_say_progress(), digests_of=digests_of)
         if sys.stderr.isatty():
             sys.stderr.write("\r\x1b[K")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from devloop.doctor import rules_hygiene
+from devloop.doctor.digests import digest_of, local_digests
 from support.doctor_rules import Patient, examiner
 
 if TYPE_CHECKING:
@@ -146,3 +148,95 @@ SILENT = {
 def test_good_files_are_left_alone(examine: Callable[..., Patient], text: str) -> None:
     files = {**FILES, "app.tar.gz": b"\x1f\x8b\x08", "packed": b"\x1f\x8b\x08rest"}
     assert examine(text, files).codes == []
+
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def with_digests(patient: Patient, **digests: str | None) -> Patient:
+    known = {name.replace("__", ":"): digest for name, digest in digests.items()}
+    return Patient(replace(patient.subject, digests=known), rules_hygiene.RULES)
+
+
+def test_a_base_is_pinned_to_the_digest_that_the_engine_knows(examine: Callable[..., Patient]) -> None:
+    text = "FROM --platform=linux/amd64  node:latest AS one\nFROM node:latest\nCOPY --from=one /a /a\n"
+    patient = with_digests(examine(text), node__latest=DIGEST)
+    assert patient.changes("floating-base") == (
+        "-FROM --platform=linux/amd64  node:latest AS one\n"
+        "-FROM node:latest\n"
+        f"+FROM --platform=linux/amd64  node:latest@{DIGEST} AS one\n"
+        f"+FROM node:latest@{DIGEST}"
+    )
+    assert with_digests(examine("from node\n"), node=DIGEST).changes("floating-base") == (
+        f"-from node\n+from node@{DIGEST}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "digests", "stops"),
+    [
+        ("FROM node\n", {}, "only a registry or an engine knows the digest"),
+        (
+            "FROM node\n",
+            {"node": None},
+            "the engine has no image of that name with the digest of a registry: pull it first",
+        ),
+        (
+            "ARG TAG=latest\nFROM node:$TAG\n",
+            {"node__latest": DIGEST},
+            "the name on line 2 is made from a variable",
+        ),
+    ],
+)
+def test_a_base_that_cannot_be_pinned_says_why(
+    examine: Callable[..., Patient], text: str, digests: dict[str, str | None], stops: str
+) -> None:
+    assert with_digests(examine(text), **digests).stops("floating-base") == stops
+
+
+def test_what_the_look_up_took_here_is_said(examine: Callable[..., Patient]) -> None:
+    usual = examine("FROM node\n").only("floating-base")
+    assert (usual.seconds, "about 0.8 s" in usual.why) == (0.8, True)
+    subject = replace(examine("FROM node\n").subject, lookup_seconds=0.04)
+    measured = Patient(subject, rules_hygiene.RULES).only("floating-base")
+    assert (measured.seconds, "0.0 s, measured here" in measured.why) == (0.04, True)
+
+
+@pytest.mark.parametrize(
+    ("reference", "digests", "found"),
+    [
+        ("node", ("node@" + DIGEST,), DIGEST),
+        ("node:20", ("docker.io/library/node@" + DIGEST,), DIGEST),
+        ("docker.io/library/node", ("node@" + DIGEST,), DIGEST),
+        ("ghcr.io/us/node:1", ("node@sha256:00", "ghcr.io/us/node@" + DIGEST), DIGEST),
+        ("localhost:5000/node", ("localhost:5000/node@" + DIGEST,), DIGEST),
+        ("node", ("ghcr.io/us/node@" + DIGEST,), None),
+        ("node", (), None),
+    ],
+)
+def test_a_digest_belongs_to_the_repository_that_the_base_names(
+    reference: str, digests: tuple[str, ...], found: str | None
+) -> None:
+    assert digest_of(reference, digests) == found
+
+
+class Talking:
+    """An engine with one answer a path."""
+
+    def __init__(self, store: str, digests: list[str]) -> None:
+        self.store = store
+        self.digests = digests
+
+    def get(self, _path: str) -> dict[str, object]:
+        return {"DriverStatus": [["driver-type", self.store]]}
+
+    def find(self, path: str, _query: object = None) -> dict[str, object] | None:
+        return {"Id": "sha256:1", "RepoDigests": self.digests} if "node" in path else None
+
+
+def test_an_engine_that_gives_every_image_a_digest_is_not_believed() -> None:
+    usual: Any = Talking("overlay2", ["node@" + DIGEST])
+    assert local_digests(usual, ["node", "python"]) == {"node": DIGEST, "python": None}
+    every: Any = Talking("io.containerd.snapshotter.v1", ["node@" + DIGEST])
+    assert local_digests(every, ["node"]) == {"node": None}
+    assert local_digests(every, []) == {}

@@ -30,7 +30,7 @@ from devloop.doctor.weighing import COMMITS, History, left_out, read_history, re
 from devloop.project.reading import ReadingProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from devloop.doctor.model import Finding, Intent, Proposal, Rule, Subject
     from devloop.doctor.trial import Trial
@@ -53,13 +53,17 @@ _RANK: Final = {"security": 0, "speed": 1, "restart": 2, "size": 3}
 
 @dataclass(frozen=True, slots=True)
 class Proving:
-    """How proposals are tried: with an engine they are built; only the `first` so many are, None for all."""
+    """How proposals are tried: with an engine they are built; only the `first` so many are, None for all.
+
+    `digests_of` asks the engine for the digests of images, None where it is not to be asked.
+    """
 
     engine: Trial | None = None
     first: int | None = None
     limits: Limits | None = None
     cancel: Cancel | None = None
     on_progress: Callable[[str], None] = lambda _what: None
+    digests_of: Callable[[Iterable[str]], Mapping[str, str | None]] | None = None
 
 
 def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int = COMMITS) -> Examination:
@@ -68,7 +72,7 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
     Raises NotExaminable where the Dockerfile or an ignore file cannot be read.
     """
     proving = proving or Proving()
-    subject = read_subject(workspace)
+    subject = _subject(workspace, proving)
     history = read_history(workspace, limit)
     found = _all_findings(subject, history)
     kept = unsilenced(subject, found, workspace.settings.doctor.ignore)
@@ -96,6 +100,15 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
         build_weeks=0 if seen is None else seen.weeks,
         measure=history.measure,
     )
+
+
+def _subject(workspace: Workspace, proving: Proving) -> Subject:
+    """Read the project, and ask the engine about its bases where only that knows more."""
+    subject = read_subject(workspace)
+    wanted = rules_hygiene.floating_stages(subject)
+    if proving.digests_of is None or not wanted:
+        return subject
+    return replace(subject, digests=proving.digests_of(wanted))
 
 
 def _weighed(
@@ -198,7 +211,7 @@ def fix(
     """
     proving = proving or Proving()
     history = read_history(workspace, limit)
-    subject = read_subject(workspace)
+    subject = _subject(workspace, proving)
     files: dict[str, bytes] = {}
     done: list[Examined] = []
     stuck: set[tuple[str, str]] = set()

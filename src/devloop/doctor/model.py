@@ -99,6 +99,8 @@ class Subject:
     `steps` are those of the target, each at the index of its number. `paths` are sorted and hold what no
     ignore rule excludes; `texts` gives the bytes of one of them, and None for what is missing, too large for
     a manifest or no file. `model` and `tree` are as plans have them; `tree` knows only what some step takes.
+    `digests` are what an engine knows of bases by their reference, None where no registry has them; what was
+    not asked is not in it. `lookup_seconds` is what builds here took to ask what their bases are.
     """
 
     name: str
@@ -110,6 +112,8 @@ class Subject:
     steps: tuple[PricedStep, ...]
     paths: tuple[ContextFile, ...] = ()
     texts: Callable[[str], bytes | None] = lambda _path: None
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    lookup_seconds: float | None = None
 
 
 Rule = Callable[[Subject], Iterable[Finding]]

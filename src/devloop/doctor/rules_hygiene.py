@@ -35,7 +35,7 @@ from devloop.paths import context_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from devloop.dockerfile.stages import Step
+    from devloop.dockerfile.stages import Stage, Step
     from devloop.doctor.model import Rule, Subject
 
 LOOKUP_SECONDS = 0.8
@@ -477,31 +477,72 @@ _FLOATING_TAGS = frozenset(
 def floating_base(subject: Subject) -> Iterator[Finding]:
     """Find a base without a version: each build asks the registry what it means today.
 
-    No change is proposed: only an engine or a registry can tell the digest.
+    Where the engine knows the digest of the image that lies there, the base is pinned to it.
     """
-    graph = subject.model.graph
-    seen: set[str] = set()
-    for stage in graph.stages:
-        reference = stage.base_reference
-        if stage.base != "image" or "@" in reference or reference in seen:
-            continue
-        # `distroless/base-debian12`: a name may hold the version.
-        if image_tag(reference) not in _FLOATING_TAGS or re.search(r"\d$", image_name(reference)):
-            continue
-        seen.add(reference)
+    for reference, stages in floating_stages(subject).items():
+        stage = stages[0]
+        proposal, stops = _pinned(subject, reference, stages)
+        seconds = subject.lookup_seconds
+        took = f"about {LOOKUP_SECONDS} s" if seconds is None else f"{seconds:.1f} s, measured here"
         yield Finding(
             code=FLOATING,
             title=f"{reference} may be another image with each build",
             first_line=stage.span.first,
             last_line=stage.span.last,
-            why=f"a build first asks the registry what the tag means (about {LOOKUP_SECONDS} s, most of a "
-            "small rebuild), and a new answer runs every step again",
+            why=f"a build first asks what the tag means today ({took}), and a new answer runs every step "
+            "again",
             way_out=f"name a version, best with its digest ({image_name(reference)}:VERSION@sha256:...), or "
             f"give a local image: --build-context {reference}=docker-image://...",
             category="speed",
-            seconds=LOOKUP_SECONDS,
-            stops="only a registry or an engine knows the digest",
+            proposal=proposal,
+            seconds=LOOKUP_SECONDS if seconds is None else seconds,
+            stops=stops,
         )
+
+
+def floating_stages(subject: Subject) -> dict[str, list[Stage]]:
+    """Return the stages that stand on an image without a version, by its reference after expansion."""
+    found: dict[str, list[Stage]] = {}
+    for stage in subject.model.graph.stages:
+        reference = stage.base_reference
+        if stage.base != "image" or "@" in reference:
+            continue
+        # `distroless/base-debian12`: a name may hold the version.
+        if image_tag(reference) in _FLOATING_TAGS and not re.search(r"\d$", image_name(reference)):
+            found.setdefault(reference, []).append(stage)
+    return found
+
+
+def _pinned(subject: Subject, reference: str, stages: Sequence[Stage]) -> tuple[Proposal | None, str]:
+    """Return the edits that put the digest behind the name, else what stands against it."""
+    if reference not in subject.digests:
+        return None, "only a registry or an engine knows the digest"
+    digest = subject.digests[reference]
+    if digest is None:
+        return None, "the engine has no image of that name with the digest of a registry: pull it first"
+    edits: list[LineEdit] = []
+    for stage in stages:
+        origin = next(
+            (
+                one
+                for one in subject.dockerfile.instructions
+                if isinstance(one, ins.From) and one.span == stage.span
+            ),
+            None,
+        )
+        if origin is None or origin.image != reference:
+            return None, f"the name on line {stage.span.first} is made from a variable"
+        text = re.sub(
+            rf"(?<=[ \t]){re.escape(reference)}(?=\s|\Z)",
+            f"{reference}@{digest}",
+            text_of(subject, origin),
+            count=1,
+        )
+        edit = edit_of(subject, origin, text)
+        if edit is None:
+            return None, f"line {stage.span.first} is written in an unusual way"
+        edits.append(edit)
+    return Proposal(tuple(edits), intends=frozenset({"base"})), ""
 
 
 RULES: tuple[Rule, ...] = (recursive_owner, cache_left, add_for_files, floating_base)

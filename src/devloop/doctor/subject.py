@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.model import ContextFile, PricedStep, Subject
 from devloop.errors import DevloopError
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from devloop.context.patterns import DirectoryRules
     from devloop.project.reading import Model, Tree
     from devloop.project.workspace import Workspace
+
+
+_BUILDS_THAT_TELL: Final = 20
+"""Builds that are asked what the look-up of their bases took."""
 
 
 class NotExaminable(DevloopError):  # noqa: N818 - it names what the user will read
@@ -54,7 +59,11 @@ def with_source(
         paths[path] for path in sorted(paths) if not (has_rules and model.main.rules.excludes(path))
     )
     again = subject_of(workspace, model, workspace.tree(model), visible, files)
-    return again if ignore is None else replace(again, ignore_source=ignore)
+    return replace(
+        again,
+        ignore_source=again.ignore_source if ignore is None else ignore,
+        digests=subject.digests,
+    )
 
 
 def ignore_path(workspace: Workspace, subject: Subject) -> str | None:
@@ -89,6 +98,8 @@ def subject_of(
     visible = {one.path for one in paths}
 
     written = files or {}
+    builds = workspace.memory.builds(_BUILDS_THAT_TELL)
+    lookups = [one.metadata_seconds for one in builds if one.metadata_seconds is not None]
 
     def texts(path: str) -> bytes | None:
         if path not in visible:
@@ -107,6 +118,7 @@ def subject_of(
         ),
         paths=paths,
         texts=texts,
+        lookup_seconds=median(lookups) if lookups else None,
     )
 
 

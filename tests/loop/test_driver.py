@@ -626,8 +626,9 @@ def test_once_fails_with_a_missing_env_file(folder: Path) -> None:
 
 def test_once_fails_without_an_engine(folder: Path) -> None:
     world = World(folder, once=True, facts=UNREACHABLE).open()
-    world.look_around()
     assert world.close() == 1
+    told = [type(one).__name__ for one in world.events]
+    assert told == ["SessionStarted", "EngineMissing", "Stopped"], "nothing is said of a build that cannot be"
 
 
 def test_once_without_a_container_only_builds(folder: Path) -> None:

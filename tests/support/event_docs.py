@@ -42,7 +42,7 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "first": "true for the build that a session begins with",
         "behind": "changed paths that the plan leaves out, of which an expensive build waits or runs",
     },
-    "BuildStarted": {"steps": "how many steps the target has"},
+    "BuildStarted": {"steps": "how many steps a build runs or finds in the cache; a FROM is none of them"},
     "StepStarted": {
         "label": "the step as BuildKit counts it, such as `web 5/6`",
         "line": "its first line in the Dockerfile; null for what has none",

@@ -208,6 +208,30 @@ def test_what_moves_leaves_no_trace_in_the_history(events: list[Event], narrows:
     assert moving.screen == still.screen
 
 
+def test_a_long_line_of_the_application_hangs_below_its_bar() -> None:
+    terminal = Terminal(40)
+    terminal.show(SESSION, ContainerLog("stdout", "a word and " * 9 + "x" * 50))
+    rows = [row for row in terminal.screen.splitlines() if "word" in row or "xx" in row]
+    assert len(rows) > 3
+    assert all(row.startswith("| ") and len(row) <= 40 for row in rows)
+    assert "".join(row[2:].replace(" ", "") for row in rows) == "awordand" * 9 + "x" * 50
+
+
+def test_a_long_line_of_a_failed_step_hangs_below_its_bar() -> None:
+    terminal = Terminal(40)
+    failed = BuildFinished("failed", 1.0, 0, 1, "exit code: 1", 4, "RUN x", ("long " * 20 + "end",))
+    terminal.show(SESSION, failed)
+    rows = [row for row in terminal.screen.splitlines() if "long" in row]
+    assert len(rows) > 2
+    assert all(row.startswith(" " * 11 + "| long") and len(row) <= 40 for row in rows)
+
+
+def test_a_long_line_keeps_the_colours_of_the_application() -> None:
+    terminal = Terminal(40, color="standard")
+    terminal.show(SESSION, ContainerLog("stdout", "\x1b[31m" + "red " * 30))
+    assert terminal.stream.getvalue().count("31mred") > 2
+
+
 def test_markup_in_a_log_line_is_text() -> None:
     terminal = Terminal(80)
     terminal.show(ContainerLog("stdout", "[bold red]x[/] :smile: [link=http://x]y[/link] 127.0.0.1"))

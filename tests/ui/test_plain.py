@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from devloop.loop.events import BuildFinished, BuildStarted, StepLog
 from devloop.ui.plain import PlainDisplay
 from devloop.ui.stream import Output
 from support.made_up_session import session
@@ -49,3 +50,18 @@ def test_colour_is_there_where_it_is_asked_for_and_changes_no_word() -> None:
     assert "\x1b[32m" in colored
     stripped = re.sub(r"\x1b\[[0-9;]*m", "", colored)
     assert [line.rstrip() for line in stripped.splitlines()] == played(80).splitlines()
+
+
+def test_the_last_lines_of_a_failed_step_are_printed_once() -> None:
+    stream = io.StringIO()
+    display = PlainDisplay(Output(stream), width=80, ascii_only=True)
+    display.show(BuildStarted(4))
+    display.show(StepLog("4/5", "no such package"))
+    display.show(BuildFinished("failed", 1.0, 0, 1, "exit code: 1", 4, "RUN x", ("no such package",)))
+    assert stream.getvalue().count("no such package") == 1
+    # Where something else was printed in between, a reader finds them at the end.
+    display.show(BuildStarted(4))
+    display.show(StepLog("4/5", "no such package"))
+    display.show(StepLog("3/5", "another stage"))
+    display.show(BuildFinished("failed", 1.0, 0, 1, "exit code: 1", 4, "RUN x", ("no such package",)))
+    assert stream.getvalue().count("no such package") == 3

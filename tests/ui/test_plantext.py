@@ -91,10 +91,17 @@ def test_a_plan_without_known_costs_says_so() -> None:
     assert "how long that takes is not known yet" in text
 
 
+def test_a_from_is_no_step_that_a_build_runs() -> None:
+    plan = PLANS["nothing"]
+    assert [step.instruction for step in plan.steps].count("FROM") == 1
+    text = "\n".join(plan_lines(plan, 80, ascii_only=False))
+    assert f"all {len(plan.steps) - 1} steps stay cached" in text
+
+
 def test_a_change_of_the_configuration_alone_is_named() -> None:
     plan = replace(PLANS["nothing"], action="rebuild", seconds=0.4, config_changed=True)
     text = " ".join("\n".join(plan_lines(plan, 80, ascii_only=False)).split())
-    assert "all 5 steps stay cached, only the image's configuration changes, about 0.4s in all" in text
+    assert "all 4 steps stay cached, only the image's configuration changes, about 0.4s in all" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -192,9 +192,31 @@ def test_a_replay_in_which_nothing_runs_has_neither_chart_nor_files() -> None:
         ascii_only=False,
     )
     text = "\n".join(shown)
-    assert "3 of 3 commits run nothing" in text
+    assert "none of 3 commits runs anything" in text
     assert "over time" not in text
     assert "a save of" not in text
+
+
+@pytest.mark.parametrize(
+    ("paths", "sentence"),
+    [
+        (["docs/a"], "the commit runs nothing"),
+        (["docs/a", "src/a"], "1 of 2 commits runs nothing"),
+        (["docs/a", "docs/b", "src/a"], "2 of 3 commits run nothing"),
+        (["src/a"], "replay of 1 commit,"),
+    ],
+)
+def test_commits_that_run_nothing_are_counted_in_words_that_fit(paths: list[str], sentence: str) -> None:
+    made = [one for path in paths for one in commits([(path,)], 1)]
+    text = "\n".join(
+        replay_lines(
+            story(now=Side("Dockerfile", played(NEW.replace("COPY . /app\n", "COPY src /app\n"), made))),
+            day,
+            80,
+            ascii_only=False,
+        )
+    )
+    assert sentence in text
 
 
 def test_the_contract_of_a_replay() -> None:

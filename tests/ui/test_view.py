@@ -53,6 +53,13 @@ def test_lines_that_the_log_has_just_shown_are_not_repeated() -> None:
     assert "| two" in said(ContainerExited("web", 1, ("one", "two", "three")), view)
 
 
+def test_the_first_plan_says_what_is_to_build_and_not_that_it_is_the_first_time() -> None:
+    first = Planned(made_up.list_plan(), (), first=True)
+    assert said(first, after(SESSION)).startswith("to build: 3 of 4 steps to run")
+    alone = after(replace(SESSION, engine=None))
+    assert said(first, alone).splitlines()[0] == "the Dockerfile: 4 steps, to compare each save with"
+
+
 def test_an_exit_code_is_explained_where_it_means_the_same_everywhere() -> None:
     assert exit_words(None) == ""
     assert exit_words(3) == " (exit code 3)"

@@ -56,7 +56,7 @@ class BuildLane:
         self.desk.fresh = None
         flight = Flight(version, reached.model, reached.tree, reached.answered, time.time())
         self.desk.flight = flight
-        self.desk.show(events.BuildStarted(len(reached.model.graph.steps)))
+        self.desk.show(events.BuildStarted(len(reached.answered.plan.countable)))
         self._send(flight, reached)
 
     def start_background(self, version: machine.Version) -> None:

@@ -164,6 +164,9 @@ class Session:
         )
         if self.desk.keeper is None:
             self._link.tell_missing()
+            if self.desk.once:
+                self.desk.advance(machine.Quit())
+                return
         self.desk.baseline = self.memory.baseline()
         model = self.desk.workspace.read()
         self._watch_files(None if isinstance(model, ReadingProblem) else model)

@@ -69,7 +69,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class BuildStarted:
-    """The builder was started; `steps` is how many steps the target has."""
+    """The builder was started; `steps` is how many steps it has: a FROM is none, they start from it."""
 
     steps: int
 

@@ -114,6 +114,11 @@ class Plan:
     expensive: tuple[int, ...] = ()
 
     @property
+    def countable(self) -> tuple[PlannedStep, ...]:
+        """The steps that a build runs or finds in the cache: a FROM is where they start from, and none of them."""
+        return tuple(step for step in self.steps if step.instruction != "FROM")
+
+    @property
     def runs(self) -> tuple[PlannedStep, ...]:
         """The steps that run again, or may."""
         return tuple(step for step in self.steps if step.status != "cached")

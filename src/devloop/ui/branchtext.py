@@ -108,6 +108,7 @@ def _facts(found: Verdict) -> list[tuple[str, str]]:
     if branch.once:
         facts.append(("once", f"the first build of it takes {about(branch.once)}"))
     facts.append(("context", _context(branch)))
+    facts.append(("untracked", "what git does not know is not counted, and a build here takes it too"))
     if found.is_shallow:
         facts.append(("shallow", "older commits were left out of this clone: the edits may not be typical"))
     if found.too_dear:

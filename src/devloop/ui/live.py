@@ -6,6 +6,7 @@ after a terminal got narrower it erases by the old line count and leaves torn li
 """
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -153,7 +154,18 @@ class LiveDisplay:
         # The app's own colours stay; everything else that could move the cursor is gone.
         text = Text(f"{self._marks.bar} ", style="dim")
         text.append_text(Text.from_ansi(clean_log(event.line, keep_color=True)))
-        return self._rendered([text])
+        return self._rendered(self._hung(text))
+
+    def _hung(self, text: Text, gutter: int = 0) -> list[Text]:
+        """Break what is wider than the screen, and let the rest hang below its beginning."""
+        head = re.match(rf" *(?:{re.escape(self._marks.bar)} )?", text.plain[gutter:])
+        indent = gutter + (head.end() if head is not None else 0)
+        if text.cell_len <= self._console.width or indent * 2 > self._console.width:
+            return [text]
+        below = Text(" " * gutter).append_text(text[gutter:indent])
+        rows = text[indent:].wrap(self._console, self._console.width - indent, overflow="fold")
+        leads = [text[:indent], *(below.copy() for _ in rows[1:])]
+        return [lead.append_text(row) for lead, row in zip(leads, rows, strict=True)]
 
     def _stamped(self, lines: Iterable[Line]) -> str:
         stamp = f"{self._now():%H:%M:%S}"
@@ -162,7 +174,7 @@ class LiveDisplay:
             gutter = "" if index or stamp == self._stamp else stamp
             texts.append(_rich_text(((gutter.ljust(_GUTTER), "dim"), *line)))
         self._stamp = stamp
-        return self._rendered(texts)
+        return self._rendered(row for text in texts for row in self._hung(text, _GUTTER))
 
     def _rendered(self, texts: Iterable[Text]) -> str:
         with self._console.capture() as capture:

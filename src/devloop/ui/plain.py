@@ -36,7 +36,7 @@ class PlainDisplay:
         self._color: Final = color
         self._now: Final = now
         self._lock: Final = threading.Lock()
-        self._view = View(is_once=once)
+        self._view = View(is_once=once, shows_step_logs=True)
 
     def show(self, event: Event) -> None:
         """Write `event`; safe to call from any thread."""

@@ -148,9 +148,9 @@ def reached(step: PlannedStep, room: int, marks: Symbols, *, arrow: bool = True)
 
 def runs_sentence(plan: Plan, *, measured: str = "measured on earlier builds here") -> str:
     """Say how many steps run again, how long the whole takes, and what that figure rests on."""
-    sure = sum(step.status == "run" for step in plan.steps)
-    maybe = sum(step.status == "unknown" for step in plan.steps)
-    total = len(plan.steps)
+    sure = sum(step.status == "run" for step in plan.countable)
+    maybe = sum(step.status == "unknown" for step in plan.countable)
+    total = len(plan.countable)
     if plan.action in {"sync", "sync+restart"}:
         cost = about_text(plan.seconds) if plan.seconds is not None else "at once"
         steps = f"{sure + maybe} of {count(total, 'step')}" if sure + maybe else "no step"

@@ -143,7 +143,7 @@ def _costs(story: Story, width: int) -> list[Line]:
             week = f", {about(abs(weekly))} a week" if replay.weeks > 1 else ""
             lines += _fact(word, f"{about(abs(saved))}{week}{share}", width)
     if quiet and story.new is None:
-        lines += _fact("", f"{quiet:,} of {_commits(replay.commits)} run nothing", width)
+        lines += _fact("", _quiet(quiet, replay.commits), width)
     unpriced = [step for step in step_totals(replay) if step.price is None and step.runs]
     if unpriced:
         runs = sum(step.runs for step in unpriced)
@@ -151,6 +151,14 @@ def _costs(story: Story, width: int) -> list[Line]:
         text = f"{steps} whose price only a build can tell, {runs:,} runs"
         lines += _fact("not in it", text, width)
     return lines
+
+
+def _quiet(quiet: int, commits: int) -> str:
+    if commits == 1:
+        return "the commit runs nothing"
+    if quiet == commits:
+        return f"none of {_commits(commits)} runs anything"
+    return f"{quiet:,} of {_commits(commits)} run{'s' if quiet == 1 else ''} nothing"
 
 
 def _sum_of(replay: Replay) -> str:

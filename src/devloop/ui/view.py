@@ -87,7 +87,8 @@ class View:
     out, and `behind` are the paths whose newest text the container lacks. `held` is the build that waits,
     until `held_until` on the display's clock or for a key, and `skipped` the paths that the user left
     alone. `logs` are the container's last lines, kept so that they are not shown twice when it dies;
-    `hidden` counts those that were not shown. `is_once` tells that the session ends with its first version.
+    `hidden` counts those that were not shown. `step_logs` are the last lines that steps printed, where the
+    display shows them. `is_once` tells that the session ends with its first version.
     """
 
     project: str = ""
@@ -119,6 +120,8 @@ class View:
     logs: tuple[str, ...] = ()
     hides_logs: bool = False
     hidden: int = 0
+    step_logs: tuple[str, ...] = ()
+    shows_step_logs: bool = False
     is_over: bool = False
     is_once: bool = False
 
@@ -155,12 +158,15 @@ def fold(view: View, event: Event, now: float) -> View:
                 is_stale=False,
                 since=now if view.phase is None else view.since,
                 steps=event.steps,
+                step_logs=(),
             )
         case StepStarted():
             step = RunningStep(event.label, event.line, event.text, now)
             return replace(view, running=(*_without(view, event.label), step))
         case StepLog():
-            return replace(view, running=tuple(_logged(step, event) for step in view.running))
+            said = (*view.step_logs, event.line)[-_LOGS_KEPT:] if view.shows_step_logs else ()
+            running = tuple(_logged(step, event) for step in view.running)
+            return replace(view, running=running, step_logs=said)
         case StepFinished():
             return replace(view, running=_without(view, event.label), done=(*view.done, event))
         case BuildFinished():
@@ -347,7 +353,7 @@ def describe(
     lines: list[Line] = []
     words = _words(event, before, width, marks)
     if has_board and isinstance(event, Planned) and event.first:
-        words = _planned(event, width, marks, has_board=True)
+        words = _planned(event, before, width, marks, has_board=True)
     for line in words:
         lines += wrap_line(line, width)
     return lines
@@ -366,7 +372,7 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
             said = f"the container {name} of an earlier session still runs and is taken over"
             return [((f"{marks.dot} ", "dim"), (said, ""), (f"  {urls}" if urls else "", "accent"))]
         case Planned():
-            return _planned(event, width, marks)
+            return _planned(event, before, width, marks)
         case BuildStarted():
             return [((f"  build started: {count(event.steps, 'step')}", "dim"),)]
         case StepStarted():
@@ -540,13 +546,15 @@ def _watching(event: Watching) -> Line:
     )
 
 
-def _planned(event: Planned, width: int, marks: Symbols, *, has_board: bool = False) -> list[Line]:
+def _planned(
+    event: Planned, before: View, width: int, marks: Symbols, *, has_board: bool = False
+) -> list[Line]:
     lines: list[Line]
     plan = event.plan
     if not event.first and not event.saved and not plan.changes:
         lines = _decision(plan)
     elif event.first:
-        lines = [(("first build", "bold"), (f": {_first_sentence(plan)}", ""))]
+        lines = [_first(plan, before)]
         lines += [] if has_board else ladder(_first_ladder(plan), width, marks)
     else:
         lines = [*_saved(event, width, marks), *_decision(plan)]
@@ -575,13 +583,15 @@ def _first_ladder(plan: Plan) -> list[PlannedStep]:
     return [replace(step, cause=None) for step in plan.steps if is_short or step.expensive]
 
 
-def _first_sentence(plan: Plan) -> str:
-    total, again = len(plan.steps), len(plan.runs)
+def _first(plan: Plan, before: View) -> Line:
+    total, again = len(plan.countable), sum(step.status != "cached" for step in plan.countable)
+    if not before.has_engine:
+        return (("the Dockerfile", "bold"), (f": {count(total, 'step')}, to compare each save with", ""))
     if not again:
         steps = "every step should be cached"
     else:
         steps = count(total, "step") if again == total else f"{again} of {count(total, 'step')} to run"
-    return f"{steps}{cost_words(plan, 'measured')}"
+    return (("to build", "bold"), (f": {steps}{cost_words(plan, 'measured')}", ""))
 
 
 def _saved(event: Planned, width: int, marks: Symbols) -> list[Line]:
@@ -641,7 +651,11 @@ def _build_finished(event: BuildFinished, before: View, width: int, marks: Symbo
         case "canceled":
             return [((f"  {marks.dot} build canceled after {took}", "dim"),)]
         case "failed":
-            return [*_build_failed(event, took, width, marks), *_tail(event.log_tail, marks), *_still(before)]
+            return [
+                *_build_failed(event, took, width, marks),
+                *_new_tail(event.log_tail, before.step_logs, marks),
+                *_still(before),
+            ]
         case _:
             assert_never(event.status)
 
@@ -792,7 +806,7 @@ def _deploy_failed(event: DeployFailed, before: View, marks: Symbols) -> list[Li
             (escape_controls(event.message), "bad"),
             ("" if "exit code" in event.message else exit_words(event.exit_code), ""),
         ),
-        *_new_tail(event.log_tail, before, marks),
+        *_new_tail(event.log_tail, before.logs, marks),
         ((f"  {serves}{'' if before.is_once else ' The next save tries again.'}", ""),),
     ]
 
@@ -801,7 +815,7 @@ def _exited(event: ContainerExited, before: View, marks: Symbols) -> list[Line]:
     name = escape_controls(event.container)
     return [
         ((f"{marks.bad} ", "bad"), (f"{name} has stopped", "bad"), (exit_words(event.exit_code), "")),
-        *_new_tail(event.log_tail, before, marks),
+        *_new_tail(event.log_tail, before.logs, marks),
         (("  The next save starts it again.", ""),),
     ]
 
@@ -828,9 +842,9 @@ def _tail(lines: tuple[str, ...], marks: Symbols) -> list[Line]:
     return [((f"  {marks.bar} {clean_log(line)}", "log"),) for line in lines]
 
 
-def _new_tail(tail: tuple[str, ...], before: View, marks: Symbols) -> list[Line]:
-    """Leave out a tail that the container's log above has just shown."""
-    if tail and before.logs[-len(tail) :] == tail:
+def _new_tail(tail: tuple[str, ...], shown: tuple[str, ...], marks: Symbols) -> list[Line]:
+    """Leave out a tail that the log above has just shown."""
+    if tail and shown[-len(tail) :] == tail:
         return []
     return _tail(tail, marks)
 

@@ -46,9 +46,37 @@ def test_go_gets_a_stage_with_the_program_alone(examine: Callable[..., Patient])
 def test_the_name_of_a_stage_and_the_ends_of_lines_stay(examine: Callable[..., Patient]) -> None:
     text = GO.replace("golang:1.23", "golang:1.23-alpine3.20 AS app").replace("\n", "\r\n")
     changes = examine(text, GO_FILES).changes("no-builder-stage")
-    assert "+FROM alpine:3.20\r\n" in changes
-    assert "+COPY --from=app /bin/hello /bin/hello\r" in changes
-    assert "-FROM" not in changes
+    assert changes.startswith(
+        "-FROM golang:1.23-alpine3.20 AS app\r\n+FROM golang:1.23-alpine3.20 AS build\r\n"
+    )
+    assert "+FROM alpine:3.20 AS app\r\n" in changes
+    assert "+COPY --from=build /bin/hello /bin/hello\r" in changes
+    builder = examine(text.replace("AS app", "AS Builder"), GO_FILES).changes("no-builder-stage")
+    assert "-FROM" not in builder
+    assert "+COPY --from=builder /bin/hello" in builder
+
+
+def test_what_holds_for_the_program_is_said_again_and_what_only_builds_is_not(
+    examine: Callable[..., Patient],
+) -> None:
+    text = GO.replace("ENV CGO_ENABLED=0", "ENV CGO_ENABLED=0\nENV GOMAXPROCS=2 MODE=a\nLABEL a=b\nEXPOSE 9")
+    changes = examine(text, GO_FILES).changes("no-builder-stage")
+    assert "+WORKDIR /src\n+ENV GOMAXPROCS=2 MODE=a\n+LABEL a=b\n+EXPOSE 9\n+COPY" in changes
+    assert "CGO" not in changes
+
+
+def test_a_file_that_is_copied_below_the_build_comes_along(examine: Callable[..., Patient]) -> None:
+    text = GO.replace("COPY . .", "COPY go.mod main.go ./").replace("EXPOSE 80", "COPY words /words")
+    assert examine(text, {**GO_FILES, "words": "a"}).changes("no-builder-stage") != ""
+
+
+def test_a_line_that_uses_an_argument_of_the_build_stops_the_proposal(
+    examine: Callable[..., Patient],
+) -> None:
+    text = GO.replace("EXPOSE 80", "EXPOSE $PORT").replace("ENV CGO_ENABLED=0", "ARG PORT=80")
+    assert (
+        examine(text, GO_FILES).stops("no-builder-stage") == "line 7 uses PORT, which the build's stage sets"
+    )
 
 
 def test_rust_is_taken_from_where_the_step_put_it(examine: Callable[..., Patient]) -> None:
@@ -90,6 +118,56 @@ def test_dotnet_takes_the_folder_of_the_publish(examine: Callable[..., Patient])
     assert changes.endswith("+COPY --from=build /out /out")
 
 
+def test_a_web_program_of_dotnet_keeps_its_port(examine: Callable[..., Patient]) -> None:
+    text = (
+        "FROM mcr.microsoft.com/dotnet/sdk:8.0\nWORKDIR /src\nCOPY . .\nRUN dotnet publish -o /out\n"
+        'CMD ["dotnet", "/out/A.dll"]\n'
+    )
+    files = {"A.csproj": '<Project Sdk="Microsoft.NET.Sdk.Web"/>', "Program.cs": ""}
+    assert "+ENV ASPNETCORE_HTTP_PORTS=\n" in examine(text, files).changes("no-builder-stage")
+    older = examine(text.replace("8.0", "6.0"), files).changes("no-builder-stage")
+    assert "+ENV ASPNETCORE_URLS=\n" in older
+    told = text.replace("COPY . .", "ENV ASPNETCORE_URLS=http://*:80\nCOPY . .")
+    assert "HTTP_PORTS" not in examine(told, files).changes("no-builder-stage")
+    # The SDK for Alpine has cultures, the runtime has none.
+    assert examine(text.replace("8.0", "8.0-alpine"), files).stops("no-builder-stage") != ""
+
+
+JAVA = (
+    "FROM maven:3.9-eclipse-temurin-21\nWORKDIR /src\nCOPY . .\nRUN mvn -B package\n"
+    'ENTRYPOINT ["java", "-jar", "target/app.jar"]\n'
+)
+JAVA_FILES = {"pom.xml": "<project/>", "src/main/java/A.java": "class A {}"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "files"),
+    [
+        ("target/app.jar", "target/quarkus-app/quarkus-run.jar", {}),
+        ("COPY", "COPY", {"pom.xml": "<project><classpathPrefix>lib/</classpathPrefix></project>"}),
+        ("COPY", "COPY", {"src/main/java/A.java": 'new File("src/main/resources/a")'}),
+        ("COPY", "COPY", {"src/main/java/A.java": "ProcessBuilder"}),
+        ("maven:3.9-eclipse-temurin-21", "maven:3.9-amazoncorretto-21", {}),
+        ("maven:3.9-eclipse-temurin-21", "gradle:8-jdk21-graal", {}),
+    ],
+)
+def test_a_jar_that_may_need_more_stops_the_proposal(
+    examine: Callable[..., Patient], old: str, new: str, files: dict[str, str]
+) -> None:
+    assert examine(JAVA.replace(old, new), {**JAVA_FILES, **files}).stops("no-builder-stage") != ""
+
+
+def test_the_runtime_of_java_is_of_the_very_build(examine: Callable[..., Patient]) -> None:
+    for kit, runtime in (
+        ("eclipse-temurin:21.0.5_11-jdk-alpine", "eclipse-temurin:21.0.5_11-jre-alpine"),
+        ("eclipse-temurin:17", "eclipse-temurin:17-jre"),
+        ("maven:3.9.9-eclipse-temurin-21-noble", "eclipse-temurin:21-jre-noble"),
+        ("gradle:8.11-jdk17-jammy", "eclipse-temurin:17-jre-jammy"),
+    ):
+        patient = examine(JAVA.replace("maven:3.9-eclipse-temurin-21", kit), JAVA_FILES)
+        assert f"+FROM {runtime}\n" in patient.changes("no-builder-stage")
+
+
 UNCERTAIN = {
     "a file that the program may open": ("", {"templates/a.html": "x"}),
     "C is linked": ("", {"c.go": 'import "C"'}),
@@ -97,7 +175,15 @@ UNCERTAIN = {
     "other programs are called": ("", {"t.go": 'import "os/exec"'}),
     "packages are installed": ("RUN apt-get install -y git\n", {}),
     "a script does something": ("RUN ./setup.sh\n", {}),
-    "a variable is set for the program": ("ENV MODE=production\n", {}),
+    "a variable is set for the program from an argument": ("ARG M\nENV MODE=$M\n", {}),
+    "a type of file is looked up": ("", {"t.go": "http.FileServer(x)"}),
+    "another image gives a file": ("COPY --from=busybox /bin/sh /bin/tool\n", {}),
+    "a file is fetched": ("ADD https://example.com/tool /bin/tool\n", {}),
+    "a file stands in the Dockerfile": ("COPY <<EOF /etc/settings\na\nEOF\n", {}),
+    "a folder is made": ("RUN mkdir /data\n", {}),
+    "a file is written": ("RUN go version > /version\n", {}),
+    "another file is carried": ("RUN cp main.go /usr/share/main.go\n", {}),
+    "a health check needs a program": ("HEALTHCHECK CMD curl localhost\n", {}),
     "a user is set before": ("USER 1000\n", {}),
 }
 
@@ -120,6 +206,12 @@ def test_what_may_be_needed_at_run_time_stops_the_proposal(
         ('CMD ["/bin/hello"]', 'CMD ["/bin/other"]'),
         ('CMD ["/bin/hello"]', 'RUN ["/bin/hello", "--check"]\nCMD ["/bin/hello"]'),
         ("RUN go", "RUN --mount=type=cache,target=/bin go"),
+        ("WORKDIR /src\n", ""),
+        ("golang:1.23", "--platform=$BUILDPLATFORM golang:1.23"),
+        ("FROM golang:1.23", "ARG V=1.23\nFROM golang:$V"),
+        ('CMD ["/bin/hello"]', "CMD /bin/hello | tee /log"),
+        ("EXPOSE 80", "HEALTHCHECK CMD curl localhost"),
+        ("FROM", "FROM debian:12 AS build\nFROM"),
     ],
 )
 def test_a_base_or_a_program_that_is_not_certain_stops_the_proposal(

@@ -152,7 +152,10 @@ LEEWAY: Final[Mapping[Intent, Leeway]] = {
     # `COPY --chown` stands for a `RUN chown` below it.
     "owner": Leeway(frozenset({"owner", "mode", "command"}), gone=frozenset({"OWNER"})),
     "base": Leeway(frozenset({"reference"})),
-    "stage": Leeway(frozenset({"environment", "source"}), new=frozenset({"FROM", "COPY", "WORKDIR"})),
+    # The last stage may install once more, without what only builds need.
+    "stage": Leeway(
+        frozenset({"environment", "source"}), new=frozenset({"FROM", "COPY", "WORKDIR", "INSTALL"})
+    ),
     "manifest": Leeway(frozenset({"mounts", "source"}), new=frozenset({"FROM", "COPY", "WORKDIR", "RUN"})),
     "command": Leeway(),
 }

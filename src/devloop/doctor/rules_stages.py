@@ -10,110 +10,33 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devloop.cost.shell import Command, commands_of, positionals, program_name
 from devloop.dockerfile import instructions as ins
+from devloop.dockerfile.stages import MAIN_CONTEXT, FromContext, FromRemote
 from devloop.doctor.edits import line_end
 from devloop.doctor.graphs import (
     chain,
     chain_steps,
     context_takings,
-    image_name,
     image_tag,
     is_above,
     is_development,
     last_of,
     resolved,
 )
+from devloop.doctor.kits import DOTNET, GO, JVM, NODE, PROSE, RUST, Kit, kit_of, slim_base
 from devloop.doctor.mentions import copied_files, mentioned
 from devloop.doctor.model import Finding, LineEdit, Proposal
 from devloop.doctor.rewrite import edit_of, text_of
+from devloop.doctor.stages_node import Runtime, node_runtime_of, serves_static, started_by_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from devloop.dockerfile.stages import Stage, Step
     from devloop.doctor.model import Rule, Subject
-
-
-@dataclass(frozen=True, slots=True)
-class _Kit:
-    """An ecosystem: its images, the kinds of steps that build, the programs that would build at the start.
-
-    `sources` are the files that the build alone reads, `runtime_use` texts in them that mean the program
-    needs more of the image than its file. `environment` are prefixes of variables that only the build reads.
-    """
-
-    name: str
-    images: frozenset[str]
-    kinds: frozenset[str]
-    tools: frozenset[str]
-    sources: str
-    runtime_use: tuple[str, ...]
-    environment: tuple[str, ...]
-    megabytes: int
-
-
-_KITS: tuple[_Kit, ...] = (
-    _Kit(
-        "Go",
-        frozenset({"golang"}),
-        frozenset({"go-build"}),
-        frozenset({"go", "air", "gow", "reflex", "dlv", "CompileDaemon"}),
-        r".*\.go|go\.(mod|sum|work|work\.sum)|vendor/.*|.*/testdata/.*|testdata/.*",
-        ('import "C"', "LoadLocation", '"os/exec"', "go:embed", "runtime.GOROOT", '"plugin"'),
-        ("CGO_ENABLED", "GO", "XDG_CACHE_HOME"),
-        800,
-    ),
-    _Kit(
-        "Rust",
-        frozenset({"rust"}),
-        frozenset({"cargo-build"}),
-        frozenset({"cargo", "bacon", "watchexec"}),
-        r".*\.rs|(.*/)?Cargo\.(toml|lock)|rust-toolchain(\.toml)?|\.cargo/.*|(.*/)?(tests|benches)/.*",
-        ("process::Command", "dlopen", "libloading"),
-        ("CARGO_", "RUST", "SQLX_OFFLINE"),
-        1300,
-    ),
-    _Kit(
-        "JVM",
-        frozenset({"maven", "gradle"}),
-        frozenset({"maven-build", "gradle-build"}),
-        frozenset({"mvn", "mvnw", "gradle", "gradlew"}),
-        r"(.*/)?src/.*|(.*/)?pom\.xml|mvnw(\.cmd)?|\.mvn/.*|gradlew(\.bat)?|gradle/.*|.*\.gradle(\.kts)?"
-        r"|gradle\.properties",
-        ("javax.tools", "ToolProvider", "ProcessBuilder", "Runtime.getRuntime().exec"),
-        ("MAVEN_", "GRADLE_"),
-        250,
-    ),
-    _Kit(
-        ".NET",
-        frozenset({"sdk"}),
-        frozenset({"dotnet-build"}),
-        frozenset({"watch", "run"}),
-        r".*\.(cs|fs|vb|csproj|fsproj|sln|slnx|props|targets|razor|cshtml|resx|json|config)|(.*/)?wwwroot/.*",
-        ("Process.Start", "Microsoft.CodeAnalysis", "MSBuildLocator"),
-        ("DOTNET_CLI_", "DOTNET_NOLOGO", "NUGET_", "DOTNET_SKIP"),
-        600,
-    ),
-    _Kit(
-        "Node",
-        frozenset({"node", "bun"}),
-        frozenset({"js-build"}),
-        frozenset({"npm", "yarn", "pnpm", "npx", "nodemon", "tsx", "ts-node", "vite", "next", "nest"}),
-        r"(?!)",
-        (),
-        (),
-        200,
-    ),
-)
-_PROSE = re.compile(
-    r"(README|CHANGELOG|LICENSE|LICENCE|NOTICE|CONTRIBUTING|CODE_OF_CONDUCT|AUTHORS)(\.\w+)?|.*\.md|(GNU)?[Mm]akefile"
-    r"|[Dd]ockerfile[\w.-]*|[\w.-]*\.dockerignore|(docker-)?compose[\w.-]*\.ya?ml|\.git(ignore|attributes|hub/.*|/.*)"
-    r"|\.editorconfig|\.golangci\.ya?ml|\.pre-commit-config\.yaml|\.gitlab-ci\.yml|\.vscode/.*|\.idea/.*"
-)
 
 
 def build_tools(subject: Subject) -> Iterator[Finding]:
@@ -123,7 +46,7 @@ def build_tools(subject: Subject) -> Iterator[Finding]:
     """
     graph = subject.model.graph
     root = graph.stage(chain(graph, graph.target)[-1])
-    kit = _kit_of(root)
+    kit = kit_of(root)
     if kit is None or is_development(subject):
         return
     builds = [
@@ -132,10 +55,16 @@ def build_tools(subject: Subject) -> Iterator[Finding]:
         if not step.is_trigger and _is_build(subject, step, kit)
     ]
     words = _started(subject)
-    if not builds or not words or kit.tools & {program_name(word) for word in words[:3]}:
+    if kit is NODE:
+        words = started_by_script(subject, words)
+    is_static = kit is NODE and serves_static(words)
+    builds_at_start = kit.tools & {program_name(word) for word in words[:3]} and not is_static
+    if not builds or not words or builds_at_start:
         return
     last = builds[-1]
     proposal, stops = _second_stage(subject, kit, root, last, words)
+    if is_static:
+        proposal, stops = None, "which web server takes over the built files is a choice"
     yield Finding(
         code="no-builder-stage",
         title=f"the image holds the whole {kit.name} kit",
@@ -151,24 +80,13 @@ def build_tools(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _kit_of(stage: Stage) -> _Kit | None:
-    if stage.base != "image":
-        return None
-    name, tag = image_name(stage.base_reference), image_tag(stage.base_reference)
-    if name in {"eclipse-temurin", "openjdk", "amazoncorretto"} and "jre" not in tag:
-        return next(kit for kit in _KITS if kit.name == "JVM")
-    if name == "sdk" and "dotnet" not in stage.base_reference:
-        return None
-    return next((kit for kit in _KITS if name in kit.images), None)
-
-
-def _is_build(subject: Subject, step: Step, kit: _Kit) -> bool:
+def _is_build(subject: Subject, step: Step, kit: Kit) -> bool:
     """Tell whether a step builds; of .NET also the publish that follows a restore, which is cheap."""
     classification = subject.steps[step.number].classification
     if classification is None:
         return False
     text = subject.steps[step.number].cost.command
-    is_publish = kit.name == ".NET" and re.search(r"\bdotnet (publish|build)\b", text) is not None
+    is_publish = kit is DOTNET and re.search(r"\bdotnet (publish|build)\b", text) is not None
     is_test = re.search(r"\bgo (test|vet|generate)\b|\bcargo (test|clippy|check)\b", text) is not None
     return (is_publish or not kit.kinds.isdisjoint(classification.kinds)) and not is_test
 
@@ -196,73 +114,200 @@ def _started(subject: Subject) -> tuple[str, ...]:
 
 
 def _second_stage(
-    subject: Subject, kit: _Kit, root: Stage, last: Step, words: Sequence[str]
+    subject: Subject, kit: Kit, root: Stage, last: Step, words: Sequence[str]
 ) -> tuple[Proposal | None, str]:
     """Return the edits that split the stage behind its last build, else what is not certain."""
     graph = subject.model.graph
-    if _slim_base(kit, root.base_reference) is None:
-        return None, "which slim base fits is not certain"
+    origin = next(
+        one for one in subject.dockerfile.instructions if isinstance(one, ins.From) and one.span == root.span
+    )
+    if "$" in origin.image or origin.platform is not None:
+        return None, "a variable or a platform decides about the base"
     if len(chain(graph, graph.target)) > 1 or graph.target != _last_stage(subject):
         return None, "the image is made of several stages already"
     problem = _uncertainty(subject, kit, root, last)
     if problem:
         return None, problem
-    needed = _needed(subject, kit, last, words)
-    if needed is None:
-        return None, "which file of the build is started is not certain"
-    origin = next(
-        one for one in subject.dockerfile.instructions if isinstance(one, ins.From) and one.span == root.span
-    )
-    alias = origin.alias or "build"
-    edits: list[LineEdit] = []
-    if origin.alias is None:
-        if any(isinstance(one, ins.From) and one.alias == alias for one in subject.dockerfile.instructions):
-            return None, "the name of the stage is taken"
-        text = text_of(subject, origin)
-        body = text.rstrip("\r\n \t")
-        edit = edit_of(subject, origin, f"{body} AS build{text[len(text.rstrip(chr(13) + chr(10))) :]}")
-        if edit is None or subject.dockerfile.escape in body[-1:]:
-            return None, "the stage is written in an unusual way"
-        edits.append(edit)
-    edits.append(_stage_text(subject, kit, last, alias, needed))
-    return Proposal(tuple(edits), intends=frozenset({"stage"})), ""
+    runtime = _runtime(subject, kit, root, last, words)
+    if isinstance(runtime, str):
+        return None, runtime
+    problem = _side_effects(subject, kit, last, runtime.started)
+    if problem:
+        return None, problem
+    named = _named_builder(subject, origin)
+    if isinstance(named, str):
+        return None, named
+    edit, builder, name = named
+    again = _set_again(kit, root, last)
+    stage = _stage_text(subject, last, runtime, again, (builder, name))
+    edits = (stage,) if edit is None else (edit, stage)
+    return Proposal(edits, intends=frozenset({"stage"})), ""
 
 
 def _last_stage(subject: Subject) -> int:
     return sum(isinstance(one, ins.From) for one in subject.dockerfile.instructions) - 1
 
 
-def _stage_text(subject: Subject, kit: _Kit, last: Step, alias: str, path: str) -> LineEdit:
+_BUILDERS = frozenset({"build", "builder", "building", "compile", "compiler"})
+
+
+def _named_builder(subject: Subject, origin: ins.From) -> tuple[LineEdit | None, str, str] | str:
+    """Return the edit that names the stage of the build, this name, and the one that the last stage takes.
+
+    The name of a stage goes with the image that is started, for somebody may ask for that target.
+    """
+    if origin.alias in _BUILDERS:
+        return None, origin.alias or "", ""
+    taken = {one.alias for one in subject.dockerfile.instructions if isinstance(one, ins.From)}
+    text = text_of(subject, origin)
+    body = text.rstrip("\r\n \t")
+    end = text[len(text.rstrip("\r\n")) :]
+    written = ""
+    if origin.alias is not None:
+        named = re.fullmatch(r"(.*\S)[ \t]+as[ \t]+(\S+)", body, re.IGNORECASE)
+        if named is None:
+            return "the stage is written in an unusual way"
+        body, written = named[1], named[2]
+    edit = edit_of(subject, origin, f"{body} AS build{end}")
+    if edit is None or subject.dockerfile.escape in body or "#" in body:
+        return "the stage is written in an unusual way"
+    return "the name of the stage is taken" if "build" in taken else (edit, "build", written)
+
+
+def _runtime(subject: Subject, kit: Kit, root: Stage, last: Step, words: Sequence[str]) -> Runtime | str:
+    """Return what the last stage consists of, else what is not certain about it."""
+    if kit is NODE:
+        return node_runtime_of(subject, root, last, words)
+    base = slim_base(kit, root.base_reference)
+    if base is None:
+        return "which slim base fits is not certain"
+    problem = _runtime_files(subject, kit, last)
+    if problem:
+        return problem
+    needed = _needed(subject, kit, last, words)
+    if needed is None:
+        return "which file of the build is started is not certain"
+    # The kits come with certificates, slim bases do not.
+    places = ("/etc/ssl/certs/ca-certificates.crt", needed) if kit in {GO, RUST} else (needed,)
+    return Runtime(base, needed, places, steps=_ports(subject, kit, root, words))
+
+
+def _stage_text(
+    subject: Subject,
+    last: Step,
+    runtime: Runtime,
+    again: Sequence[ins.Instruction],
+    names: tuple[str, str],
+) -> LineEdit:
     end = line_end(subject.source)
-    root = subject.model.graph.stage(last.stage)
-    lines = ["", f"FROM {_slim_base(kit, root.base_reference)}"]
+    builder, name = names
+    lines = ["", f"FROM {runtime.base} AS {name}" if name else f"FROM {runtime.base}"]
     if last.workdir != "/":
         lines.append(f"WORKDIR {last.workdir}")
-    if kit.name in {"Go", "Rust"}:
-        # The kits come with them, slim bases do not.
-        place = "/etc/ssl/certs/ca-certificates.crt"
-        lines.append(f"COPY --from={alias} {place} {place}")
-    lines.append(f"COPY --from={alias} {path} {path}")
     text = b"".join(line.encode("utf-8", "surrogateescape") + end for line in lines)
+    for one in (*again, *runtime.repeated):
+        text += _whole_lines(text_of(subject, one), end)
+    for script in runtime.steps:
+        text += _whole_lines(script, end)
+    for path in runtime.copied:
+        text += f"COPY --from={builder} {path} {path}".encode("utf-8", "surrogateescape") + end
     if last.span.last == subject.source.count(b"\n") + 1:
         text = end + text
     return LineEdit(last.span.last + 1, last.span.last, text)
 
 
-def _uncertainty(subject: Subject, kit: _Kit, root: Stage, last: Step) -> str:
+def _whole_lines(text: str, end: bytes) -> bytes:
+    return text.rstrip("\r\n").encode("utf-8", "surrogateescape") + end
+
+
+# --- what is not certain -----------------------------------------------------------------------------------
+
+_SET_AGAIN = (ins.Env, ins.Label, ins.Expose, ins.StopSignal)
+
+
+def _set_again(kit: Kit, root: Stage, last: Step) -> list[ins.Instruction]:
+    """Return what stands above the build and holds for the program as well."""
+    return [
+        one
+        for one in root.body
+        if one.span.first < last.span.first
+        and isinstance(one, _SET_AGAIN)
+        and not (isinstance(one, ins.Env) and _is_for_building(kit, one))
+    ]
+
+
+def _is_for_building(kit: Kit, one: ins.Env) -> bool:
+    return all(kit.is_for_building(name) for name, _ in one.pairs)
+
+
+def _uncertainty(subject: Subject, kit: Kit, root: Stage, last: Step) -> str:
+    text = "\n".join(text_of(subject, one) for one in root.body if isinstance(one, ins.Cmd | ins.Entrypoint))
+    if any(isinstance(_command(one), str) for one in root.body) and re.search(r"[|&;<>()`]|\$\(", text):
+        return "what the shell starts besides is not certain"
+    dropped: set[str] = set()
     for one in root.body:
-        is_above_build = one.span.first < last.span.first
-        if isinstance(one, ins.Run) and not is_above_build and one is not last.instruction:
-            return f"line {one.span.first} runs in the image after the build"
-        if not is_above_build or isinstance(one, ins.Run | ins.Copy | ins.Add | ins.Workdir | ins.Arg):
-            continue
-        if isinstance(one, ins.Env) and all(name.startswith(kit.environment) for name, _ in one.pairs):
-            continue
-        return f"line {one.span.first} sets what the new stage would have to set again"
+        problem = _line_uncertainty(subject, kit, one, last, dropped)
+        if problem:
+            return problem
+    if kit.starts_elsewhere and not any(isinstance(one, ins.Workdir) for one in root.body):
+        return "in which folder the base starts is not certain"
     for step in chain_steps(subject.model.graph, root.index):
-        if isinstance(step.instruction, ins.Run) and not _is_only_building(subject, step, kit):
+        if step.number > last.number:
+            continue
+        # Of Node each step is looked at on its own.
+        is_known = kit is NODE or not isinstance(step.instruction, ins.Run)
+        if not is_known and not _is_only_building(subject, step, kit):
             return f"what line {step.span.first} installs or writes may be needed when the image runs"
-    return _runtime_files(subject, kit)
+        if isinstance(step.instruction, ins.Copy | ins.Add) and _is_from_elsewhere(subject, step):
+            return f"what line {step.span.first} brings may be needed when the image runs"
+    return ""
+
+
+def _command(one: ins.Instruction) -> str | tuple[str, ...] | None:
+    return one.command if isinstance(one, ins.Cmd | ins.Entrypoint) else None
+
+
+def _line_uncertainty(subject: Subject, kit: Kit, one: ins.Instruction, last: Step, dropped: set[str]) -> str:
+    """Say what is not certain about one line; `dropped` collects what the new stage would not know."""
+    line = one.span.first
+    if isinstance(one, ins.Healthcheck) and not _is_safe_check(kit, one):
+        return f"the check of line {line} may start a program that a slim base lacks"
+    if line > last.span.first:
+        if isinstance(one, ins.Run):
+            return f"line {line} runs in the image after the build"
+        # The shell of CMD reads variables when it runs; all others are filled in when it is built.
+        names = set(re.findall(r"\$\{?(\w+)", text_of(subject, one)))
+        used = names & dropped if not isinstance(one, ins.Cmd | ins.Entrypoint) else set[str]()
+        return f"line {line} uses {min(used)}, which the build's stage sets" if used else ""
+    if isinstance(one, ins.Arg):
+        dropped.update(name for name, _ in one.items)
+    elif isinstance(one, ins.Env) and _is_for_building(kit, one):
+        dropped.update(name for name, _ in one.pairs)
+    elif isinstance(one, _SET_AGAIN):
+        if "$" in text_of(subject, one):
+            return f"line {line} sets what the new stage would have to set again"
+    elif not isinstance(one, ins.Run | ins.Copy | ins.Add | ins.Workdir):
+        return f"line {line} sets what the new stage would have to set again"
+    return ""
+
+
+def _is_safe_check(kit: Kit, one: ins.Healthcheck) -> bool:
+    """Tell whether a check is switched off, or starts node, which both images have."""
+    return one.command is None or (kit is NODE and one.command[:1] == ("node",))
+
+
+def _is_from_elsewhere(subject: Subject, step: Step) -> bool:
+    """Tell whether a copy takes from another stage, another image, the network or the Dockerfile itself."""
+    graph = subject.model.graph
+    if step.vertex is None or (
+        isinstance(step.instruction, ins.Copy | ins.Add) and step.instruction.heredocs
+    ):
+        return True
+    return any(
+        isinstance(entry.producer, FromRemote)
+        or (entry.taken and entry.producer != FromContext(MAIN_CONTEXT))
+        for entry in graph.vertices[step.vertex].inputs
+    )
 
 
 _FAMILIES: Mapping[str, frozenset[str]] = {
@@ -271,31 +316,65 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
     "JVM": frozenset({"maven", "gradle"}),
     ".NET": frozenset({"dotnet"}),
 }
-_CARRIES = frozenset({"cp", "mv", "install", "strip", "mkdir", "chmod", "rm", "touch", "echo"})
+_TOOLS = frozenset(
+    {"go", "cargo", "mvn", "mvnw", "gradle", "gradlew", "dotnet", "rustup", "npm", "npx", "tsc"}
+)
+_CARRIES = frozenset({"cp", "mv", "install", "strip", "mkdir", "chmod", "rm", "true"})
 
 
-def _is_only_building(subject: Subject, step: Step, kit: _Kit) -> bool:
+def _is_only_building(subject: Subject, step: Step, kit: Kit) -> bool:
     one = subject.steps[step.number].classification
-    if one is None or {"opaque", "unknown"} & set(one.kinds):
+    text = subject.steps[step.number].cost.command
+    if one is None or {"opaque", "unknown"} & set(one.kinds) or re.search(r"(?<![0-9&])>", text):
         return False
     families = _FAMILIES.get(kit.name, frozenset())
-    programs = {command.program for command in commands_of(subject.steps[step.number].cost.command)}
-    tools = {"go", "cargo", "mvn", "mvnw", "gradle", "gradlew", "dotnet", "rustup"}
-    return set(one.families) <= families and programs <= tools | _CARRIES
+    programs = {command.program for command in commands_of(text)}
+    return set(one.families) <= families and programs <= _TOOLS | _CARRIES
 
 
-def _runtime_files(subject: Subject, kit: _Kit) -> str:
+def _side_effects(subject: Subject, kit: Kit, last: Step, needed: str) -> str:
+    """Say which command leaves something that is not taken over: a folder, another copy, another mode."""
     graph = subject.model.graph
-    takings = [taken for step in chain_steps(graph, graph.target) for taken in context_takings(graph, step)]
+    if kit is NODE:
+        return ""
+    for step in chain_steps(graph, last.stage):
+        if step.number > last.number or not isinstance(step.instruction, ins.Run):
+            continue
+        for command in commands_of(subject.steps[step.number].cost.command):
+            here = resolved(command.directory or "", step.workdir)
+            plain = [resolved(word, here) for word in positionals(command)]
+            if command.program == "mkdir":
+                kept = all(is_above(path, needed) or is_above(path, last.workdir) for path in plain)
+            elif command.program in {"cp", "mv", "install"}:
+                kept = all(is_above(path, needed) for path in _carried(command, here)) and len(plain) == 2
+            elif command.program == "chmod":
+                kept = set(plain[1:]) <= {needed}
+            else:
+                kept = True
+            if not kept:
+                return f"what line {step.span.first} installs or writes may be needed when the image runs"
+    return ""
+
+
+def _runtime_files(subject: Subject, kit: Kit, last: Step) -> str:
+    graph = subject.model.graph
+    takings = [
+        taken
+        for step in chain_steps(graph, graph.target)
+        if step.number <= last.number
+        for taken in context_takings(graph, step)
+    ]
     copied = copied_files(subject, takings)
     for one in copied:
         name = one.path.rpartition("/")[2]
-        if not (re.fullmatch(kit.sources, one.path) or _PROSE.fullmatch(one.path) or _PROSE.fullmatch(name)):
+        if not (re.fullmatch(kit.sources, one.path) or PROSE.fullmatch(one.path) or PROSE.fullmatch(name)):
             return f"the program may open {one.path} when it runs"
     used = mentioned(subject, kit.runtime_use)
     if used:
         return f"the source says {min(used)}, which needs more than the program's file"
-    if kit.name == "Rust":
+    if kit is JVM and mentioned(subject, ('"src/',)):
+        return "the program may open a file of its source when it runs"
+    if kit is RUST:
         lock = (subject.texts("Cargo.lock") or b"").decode("utf-8", "replace")
         names = re.findall(r'^name = "([\w-]+-sys)"', lock, re.MULTILINE)
         linked = [name for name in names if name not in _WITHOUT_LIBRARY]
@@ -310,67 +389,38 @@ _WITHOUT_LIBRARY = frozenset(
 )
 
 
-def _slim_base(kit: _Kit, reference: str) -> str | None:
-    """Return the slim image of the same system; None where the tag does not tell for sure."""
-    name, tag = image_name(reference), image_tag(reference)
-    if reference.partition("@")[0].count("/") and kit.name != ".NET":
-        return None  # not an official image
-    if kit.name in {"Go", "Rust"}:
-        return _system_of(kit.name, tag)
-    if kit.name == ".NET":
-        found = re.fullmatch(r"(\d+\.\d+)(-[\w.-]+)?", tag)
-        host = reference.partition("/sdk")[0]
-        return f"{host}/aspnet:{found[1]}{found[2] or ''}" if found is not None else None
-    if kit.name == "JVM":
-        java = re.search(r"(?:eclipse-temurin-|jdk-?)(\d+)", tag)
-        version = java[1] if java is not None else ""
-        if name == "eclipse-temurin":
-            found = re.match(r"(\d+)", tag)
-            version = found[1] if found is not None else ""
-        elif name not in {"maven", "gradle"} or (name == "maven" and "eclipse-temurin" not in tag):
-            return None
-        alpine = "-alpine" if "alpine" in tag else ""
-        return f"eclipse-temurin:{version}-jre{alpine}" if version else None
-    return None
+def _ports(subject: Subject, kit: Kit, root: Stage, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the lines that leave the port of a .NET web program to itself, as the kit's image does."""
+    if kit is not DOTNET or not mentioned(subject, ("Microsoft.NET.Sdk.Web",)):
+        return ()
+    names = {name for one in root.body if isinstance(one, ins.Env) for name, _ in one.pairs}
+    is_set = names & {"ASPNETCORE_URLS", "ASPNETCORE_HTTP_PORTS", "DOTNET_URLS", "URLS"}
+    if is_set or any(word.startswith("--urls") for word in words):
+        return ()
+    major = int(image_tag(root.base_reference).partition(".")[0])
+    name = "ASPNETCORE_HTTP_PORTS" if major >= 8 else "ASPNETCORE_URLS"
+    return ("# The program chooses its port, as in the image of the SDK.", f"ENV {name}=")
 
 
-# From which version on an image without a name of a system stands on which Debian.
-_DEBIANS: Mapping[str, tuple[tuple[int, str | None], ...]] = {
-    "Go": ((25, None), (21, "bookworm")),
-    "Rust": ((88, None), (72, "bookworm")),
-}
-
-
-def _system_of(kit: str, tag: str) -> str | None:
-    found = re.search(r"-(?:slim-)?(bookworm|bullseye|trixie)$", tag)
-    if found is not None:
-        return f"debian:{found[1]}-slim"
-    alpine = re.search(r"-alpine(\d+\.\d+)$", tag)
-    if alpine is not None:
-        return f"alpine:{alpine[1]}"
-    version = re.fullmatch(r"1\.(\d+)(?:\.\d+)?", tag)
-    if version is None:
-        return None
-    debian = next((name for least, name in _DEBIANS[kit] if int(version[1]) >= least), None)
-    return f"debian:{debian}-slim" if debian is not None else None
-
+# --- what is started ---------------------------------------------------------------------------------------
 
 _ON_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
-def _needed(subject: Subject, kit: _Kit, last: Step, words: Sequence[str]) -> str | None:
+def _needed(subject: Subject, kit: Kit, last: Step, words: Sequence[str]) -> str | None:
     """Return the file that is started, if the last build step makes it and leaves it in its layer."""
     outputs = _outputs(subject, kit, last)
     program = words[0] if words else ""
-    if kit.name in {"JVM", ".NET"}:
+    if kit in {JVM, DOTNET}:
         file = _managed_file(kit, words)
         if file is None:
             return None
         path = resolved(file, last.workdir)
         folder = next((one for one in outputs if one != path and is_above(one, path)), None)
-        if kit.name == ".NET":
+        if kit is DOTNET:
             return folder if folder is not None and folder != "/" else None
-        return path if path in outputs or folder is not None else None
+        # A jar in a folder of its own (Quarkus) has its libraries beside it.
+        return path if path in outputs or folder == posixpath.dirname(path) else None
     if "/" in program:
         path = resolved(program, last.workdir)
         is_made = path in outputs or any(one.endswith("/") and is_above(one[:-1], path) for one in outputs)
@@ -379,9 +429,9 @@ def _needed(subject: Subject, kit: _Kit, last: Step, words: Sequence[str]) -> st
     return made[0] if made and posixpath.dirname(made[0]) in _ON_PATH else None
 
 
-def _managed_file(kit: _Kit, words: Sequence[str]) -> str | None:
+def _managed_file(kit: Kit, words: Sequence[str]) -> str | None:
     """Return the jar or the assembly that is started."""
-    if kit.name == "JVM":
+    if kit is JVM:
         at = next((n for n, word in enumerate(words) if word == "-jar"), None)
         is_java = bool(words) and program_name(words[0]) == "java"
         file = words[at + 1] if is_java and at is not None and at + 1 < len(words) else None
@@ -391,7 +441,7 @@ def _managed_file(kit: _Kit, words: Sequence[str]) -> str | None:
     return file if file is not None and not re.search(r"[*?$]", file) else None
 
 
-def _outputs(subject: Subject, kit: _Kit, last: Step) -> list[str]:
+def _outputs(subject: Subject, kit: Kit, last: Step) -> list[str]:
     """List the absolute paths that a build step makes; a folder that holds them ends in a slash."""
     run = last.instruction
     folder = last.workdir
@@ -401,15 +451,15 @@ def _outputs(subject: Subject, kit: _Kit, last: Step) -> list[str]:
         here = resolved(command.directory or "", folder)
         if command.program in {"cp", "mv", "install"}:
             found += _carried(command, here)
-        elif kit.name == "Go" and command.program == "go":
+        elif kit is GO and command.program == "go":
             found += _named_outputs(command, ("-o",), here, keeps_slash=True)
-        elif kit.name == ".NET" and command.program == "dotnet":
+        elif kit is DOTNET and command.program == "dotnet":
             found += _named_outputs(command, ("-o", "--output"), here, keeps_slash=False)
-        elif kit.name == "Rust" and command.program == "cargo" and "--release" in command.arguments:
+        elif kit is RUST and command.program == "cargo" and "--release" in command.arguments:
             found.append(f"{resolved('target/release', here)}/")
-        elif kit.name == "JVM" and command.program in {"mvn", "mvnw"}:
+        elif kit is JVM and command.program in {"mvn", "mvnw"}:
             found.append(resolved("target", here))
-        elif kit.name == "JVM" and command.program in {"gradle", "gradlew"}:
+        elif kit is JVM and command.program in {"gradle", "gradlew"}:
             found.append(resolved("build/libs", here))
     mounted = [
         resolved(mount.get("target", "dst", "destination") or "", folder)
@@ -450,7 +500,7 @@ def installed_compiler(subject: Subject) -> Iterator[Finding]:
     """Find a compiler that is installed into the final image and not taken out in the same step."""
     graph = subject.model.graph
     root = graph.stage(chain(graph, graph.target)[-1])
-    if is_development(subject) or root.base != "image" or _kit_of(root) is not None:
+    if is_development(subject) or root.base != "image" or kit_of(root) is not None:
         return
     for step in chain_steps(graph, graph.target):
         if not isinstance(step.instruction, ins.Run) or step.is_trigger:

@@ -103,6 +103,8 @@ VARYING: Final = (
     Varying(r"var/lib/(?:dnf|apt/(?:periodic|extended_states))(?:/.*)?", "counts", CACHES),
     # Not all of ~/.cache: browsers of test tools and models of libraries lie there, and are used.
     Varying(rf"(?:root|home/[^/]+)/\.cache(?:/(?:{_CACHE_OWNERS})(?:/.*)?)?", "intended", CACHES),
+    # Go names what it keeps there by the times of folders too.
+    Varying(r"(?:root|home/[^/]+)/\.cache/go-build/.*", "varies", CACHES),
     Varying(r"(?:.*/)?\.npm(?:/.*)?", "intended", CACHES),
     Varying(r"(?:.*/)?\.npm/_(?:logs|update-notifier[^/]*)(?:/.*)?", "varies", LOGS),
     Varying(r"(?:.*/)?\.yarn/(?:cache|berry)(?:/.*)?|usr/local/share/\.cache(?:/.*)?", "intended", CACHES),
@@ -126,6 +128,7 @@ VARYING: Final = (
     Varying(r".*\.egg-info/(?:SOURCES\.txt|installed-files\.txt)", "counts", STAMPS),
     Varying(r"(?:.*/)?node_modules/\.(?:modules\.yaml|yarn-integrity|yarn-state\.yml)", "counts", STAMPS),
     Varying(r"(?:.*/)?[^/]*\.tsbuildinfo", "counts", STAMPS),
+    Varying(r"(?:.*/)?node_modules/\.package-lock\.json", "counts", STAMPS),
     Varying(r"var/lib/dpkg/[^/]+-old|var/cache/debconf/[^/]+", "varies", STAMPS),
     Varying(r"etc/(?:passwd|group|shadow|gshadow|subuid|subgid)-", "varies", STAMPS),
     Varying(r"etc/shadow", "counts", "holds the day on which an account was made"),

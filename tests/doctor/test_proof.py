@@ -171,6 +171,21 @@ def test_an_archive_is_read_in_any_chunks_without_what_the_engine_adds() -> None
     assert (once["app/c"].kind, once["app/c"].link) == ("link", "a")
 
 
+def test_the_day_on_which_a_password_was_set_says_nothing_and_the_password_does() -> None:
+    def digest(line: bytes) -> str:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as made:
+            member = tarfile.TarInfo("etc/shadow")
+            member.size = len(line)
+            made.addfile(member, io.BytesIO(line))
+        return read_files([stream.getvalue()], _Flag(is_set=False))["etc/shadow"].digest
+
+    line = b"app:!:20000:0:99999:7:::\n"
+    assert digest(line) == digest(line.replace(b"20000", b"20001"))
+    assert digest(line) != digest(line.replace(b":!:", b":hash:"))
+    assert digest(line) != digest(line.replace(b"99999", b"9"))
+
+
 def test_reading_stops_when_asked_to() -> None:
     with pytest.raises(Stopped):
         read_files([archive()], _Flag(is_set=True))

@@ -7,12 +7,14 @@ import pytest
 from devloop.doctor.sameness import (
     BYTECODE,
     CACHES,
+    OLDER,
     STAMPS,
     Expected,
     FileEntry,
     Files,
     compare_configurations,
     compare_files,
+    compare_starts,
     varying,
 )
 
@@ -116,13 +118,101 @@ def test_a_smaller_image_loses_files_and_gains_only_known_bytes_and_its_base() -
 def test_what_a_second_build_changes_too_says_nothing() -> None:
     before, after = {"stamp": FILE, "real": FILE}, {"stamp": OTHER, "real": OTHER}
     again = {"stamp": FILE._replace(digest="3"), "real": FILE}
-    found = compare_files(before, after, again=again)
+    found = compare_files(before, after, again=(again, after))
     assert [one.path for one in found.differences] == ["real"]
     assert found.unsteady == ("stamp",)
     # Whose file it is, is not left to chance: only an owner that was seen before is one.
     owners = [FILE._replace(owner=f"{number}:0") for number in range(3)]
-    assert compare_files({"x": owners[0]}, {"x": owners[1]}, again={"x": owners[2]}).differences
-    assert not compare_files({"x": owners[0]}, {"x": owners[1]}, again={"x": owners[1]}).differences
+    assert compare_files({"x": owners[0]}, {"x": owners[1]}, again=({"x": owners[2]}, {})).differences
+    assert not compare_files({"x": owners[0]}, {"x": owners[1]}, again=({"x": owners[1]}, {})).differences
+
+
+def test_a_first_build_that_was_only_older_is_told_apart_from_one_that_nobody_can_repeat() -> None:
+    path = "usr/bin/curl"
+    now = {path: OTHER}
+    found = compare_files({path: FILE}, now, again=(now, now))
+    assert (found.differences, found.unsteady, found.told_apart) == ((), (), {OLDER: 1})
+
+
+def test_names_by_chance_are_told_from_the_second_build_of_each_text() -> None:
+    builds = [{f"tmp/{name}": FILE} for name in "abcd"]
+    found = compare_files(builds[0], builds[1], again=(builds[2], builds[3]))
+    assert (found.differences, found.unsteady, found.told_apart) == ((), ("tmp/b",), {OLDER: 1})
+    assert len(compare_files(builds[0], builds[1], again=(builds[0], builds[1])).differences) == 2
+
+
+def test_compiled_python_without_its_source_is_a_program() -> None:
+    source, compiled = "app/main.py", "app/main.pyc"
+    assert told({source: FILE, compiled: FILE}, {source: FILE}) == []
+    assert told({source: FILE, compiled: FILE}, {source: FILE, compiled: OTHER}) == []
+    assert told({compiled: FILE}, {}) == [f"/{compiled} is only in the image before"]
+    assert told({compiled: FILE}, {compiled: OTHER}) == [f"/{compiled} has other bytes"]
+    assert told({source: FILE, compiled: FILE}, {compiled: FILE})
+    # What lies in __pycache__ is never imported without its source.
+    assert told({"app/__pycache__/main.cpython-311.pyc": FILE}, {}) == []
+    # It holds the time of its source, so that only a build with the same time can be compared.
+    before, after = {compiled: FILE}, {compiled: OTHER}
+    assert compare_files(before, after, again=(before, after)).differences
+    once_more = {compiled: FILE._replace(digest="3")}
+    assert compare_files(before, after, again=(once_more, after)).unsteady == (compiled,)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "root/.m2/settings.xml",
+        "home/app/.gradle/gradle.properties",
+        "root/.gradle/init.d/mirror.gradle",
+        "root/.nuget/NuGet/NuGet.Config",
+        "root/.sbt/repositories",
+    ],
+)
+def test_settings_among_downloads_count(path: str) -> None:
+    expected = Expected(frozenset({"cache mount", "install cache"}))
+    assert told({path: FILE}, {path: OTHER}, expected) == [f"/{path} has other bytes"]
+    assert told({path: FILE}, {}, expected) == [f"/{path} is only in the image before"]
+
+
+@pytest.mark.parametrize(
+    ("start", "path"),
+    [
+        ("go run .", "go/pkg/mod/cache/x"),
+        ("/bin/sh -c mvn spring-boot:run", "root/.m2/repository/x"),
+        ("./gradlew bootRun", "home/gradle/.gradle/caches/x"),
+        ("dotnet watch run", "root/.nuget/packages/x"),
+        ("cargo watch -x run", "usr/local/cargo/registry/x"),
+        ("npx serve", "root/.npm/_npx/x"),
+        ("uvx ruff", "root/.cache/uv/x"),
+    ],
+)
+def test_a_cache_from_which_the_container_works_may_not_go(start: str, path: str) -> None:
+    expected = Expected(frozenset({"cache mount"}))
+    assert told({path: FILE}, {}, expected) == []
+    assert told({path: FILE}, {}, Expected(frozenset({"cache mount"}), start="/srv/server --go run")) == []
+    assert told({path: FILE}, {}, Expected(frozenset({"cache mount"}), start=start)) == [
+        f"/{path} is only in the image before"
+    ]
+
+
+@pytest.mark.parametrize("target", ["/root/.cache/uv/archive/ruff", "../../../root/.cache/uv/archive/ruff"])
+def test_a_link_into_a_cache_that_goes_is_told(target: str) -> None:
+    link = FileEntry("link", 0o777, "0:0", target)
+    kept = {"usr/local/bin/ruff": link}
+    expected = Expected(frozenset({"cache mount"}))
+    assert told({**kept, "root/.cache/uv/archive/ruff": FILE}, kept, expected) == [
+        f"/usr/local/bin/ruff: link {target} became a name without a file"
+    ]
+    # A link that led nowhere before is as it was.
+    assert told(kept, kept, expected) == []
+
+
+def test_an_empty_directory_a_name_of_a_left_out_folder_and_a_special_bit_count() -> None:
+    assert told({"var/run/app": FOLDER}, {}) == ["/var/run/app is only in the image before"]
+    expected = Expected(frozenset({"fewer files"}), {"docs": ""})
+    assert told({"srv/docs": FILE}, {}, expected) == ["/srv/docs is only in the image before"]
+    assert told({"x": FILE._replace(mode=0o4755)}, {"x": FILE._replace(mode=0o755)}) == [
+        "/x: mode 4755 became 0755"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -165,9 +255,49 @@ def test_configurations_are_compared_by_variable_and_label() -> None:
 
 
 def test_a_command_may_differ_where_that_is_meant_and_a_user_never() -> None:
-    before, after = {"Cmd": ["a"], "User": "u"}, {"Cmd": ["b"], "User": "v"}
+    before, after = {"Cmd": ["/bin/sh", "-c", "a"], "User": "u"}, {"Cmd": ["a"], "User": "v"}
     found = compare_configurations(before, after, frozenset({"command", "stage", "order"}))
     assert [(one.key, one.is_intended) for one in found] == [("Cmd", True), ("User", False)]
+
+
+SHELL = ["/bin/sh", "-c"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({"Cmd": [*SHELL, "python app.py"]}, {"Cmd": ["python", "app.py"]}, "same"),
+        ({"Cmd": [*SHELL, "python  'a b.py'"]}, {"Cmd": ["python", "a b.py"]}, "same"),
+        ({"Cmd": [*SHELL, "run -p $PORT"]}, {"Cmd": [*SHELL, "exec run -p $PORT"]}, "same"),
+        ({"Entrypoint": ["run"], "Cmd": ["-x"]}, {"Cmd": ["run", "-x"]}, "same"),
+        ({"Cmd": ["npm", "start"]}, {"Cmd": ["node", "server.js"]}, "not known"),
+        ({"Cmd": [*SHELL, "npm start"]}, {"Cmd": ["node", "server.js"]}, "not known"),
+        ({"Cmd": [*SHELL, "python app.py"]}, {"Cmd": ["python", "other.py"]}, "other"),
+        ({"Cmd": [*SHELL, "run -p $PORT"]}, {"Cmd": ["run", "-p", "$PORT"]}, "other"),
+        ({"Cmd": [*SHELL, "a && b"]}, {"Cmd": ["a", "&&", "b"]}, "other"),
+        ({"Cmd": [*SHELL, "X=1 run"]}, {"Cmd": ["X=1", "run"]}, "other"),
+        ({"Cmd": ["npm", "start"]}, {}, "other"),
+        # A shell takes no notice of CMD, the program itself would get it as arguments.
+        ({"Entrypoint": [*SHELL, "run"], "Cmd": ["-x"]}, {"Entrypoint": ["run"], "Cmd": ["-x"]}, "other"),
+    ],
+)
+def test_a_start_is_the_same_with_and_without_a_shell_that_adds_nothing(
+    before: dict[str, list[str]], after: dict[str, list[str]], said: str
+) -> None:
+    assert compare_starts(before, after) == said
+    found = compare_configurations(before, after, frozenset({"command"}))
+    assert all(one.is_intended for one in found) == (said != "other")
+
+
+def test_another_base_is_no_reason_for_a_variable_of_the_dockerfile_to_go() -> None:
+    before = {"Env": ["GOPATH=/go", "PORT=80"], "Labels": {"vendor": "demo"}}
+    own = frozenset({"PORT", "vendor"})
+    found = compare_configurations(before, {}, frozenset({"stage"}), own)
+    assert {one.key: one.is_intended for one in found} == {
+        "Env GOPATH": True,
+        "Env PORT": False,
+        "Labels vendor": False,
+    }
 
 
 def test_variables_of_caches_may_go_with_a_cache_mount() -> None:

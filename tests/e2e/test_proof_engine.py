@@ -11,7 +11,9 @@ import pytest
 
 from devloop.doctor.model import LineEdit, Proposal
 from devloop.doctor.proof import Limits, Proof, prove
+from devloop.doctor.sameness import compare_files
 from devloop.doctor.trial import LABEL, Trial
+from devloop.engine.base import BuildRequest
 from devloop.project.discover import locate
 from devloop.project.memory import Memory
 from devloop.project.settings import Settings
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from devloop.doctor.model import Intent
+    from devloop.doctor.sameness import Files
 
 pytestmark = pytest.mark.docker
 
@@ -82,6 +85,15 @@ class Project:
         finally:
             memory.close()
             assert self.standing() == standing, "the user's tree was touched"
+
+    def files(self, text: str) -> Files:
+        """Build a text in the project's folder, and read the image."""
+        (self.folder / "Dockerfile").write_text(text)
+        never = threading.Event()
+        request = BuildRequest(context=str(self.folder), network="host")
+        outcome = self.trial.build(request, cancel=never)
+        assert outcome.image_id is not None, outcome.error
+        return self.trial.files(outcome.image_id, cancel=never)
 
     def standing(self) -> list[tuple[str, int, int, int]]:
         paths = sorted(self.folder.rglob("*"))
@@ -215,16 +227,6 @@ def test_a_file_of_the_proposal_itself_is_built_with(tmp_path: Path, trial: Tria
     assert verdicts(proof) == ALL_PASSED, proof
 
 
-def test_what_every_build_changes_is_no_difference(tmp_path: Path, trial: Trial) -> None:
-    stamp = "RUN cat /proc/sys/kernel/random/uuid > /stamp"
-    project = Project(tmp_path, trial, f"FROM {BUSYBOX}\nCOPY main /\n{stamp}\n", {"main": "1\n"})
-    proof = project.prove(f"FROM {BUSYBOX}\n{stamp}\nCOPY main /\n", "order", edits=("main",))
-    assert verdicts(proof) == ALL_PASSED, proof
-    checked = proof.check("files")
-    assert checked is not None
-    assert "what every build of the same text changes" in checked.sentence
-
-
 # What is refused ------------------------------------------------------------------------------------------
 
 
@@ -283,7 +285,66 @@ def test_another_configuration_is_refused(tmp_path: Path, trial: Trial) -> None:
     assert proof.checks[-1].name == "graph"
 
 
+CAPABILITY = "bytes([1, 0, 0, 2, 0, 4] + [0] * 14)"
+SET_A_CAPABILITY = f"RUN python -c \"import os; os.setxattr('/tool', 'security.capability', {CAPABILITY})\""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((PYTHON, SET_A_CAPABILITY), "/tool: attributes none became security.capability="),
+        (
+            (BUSYBOX, "VOLUME /data\nRUN mkdir -p /data && echo 1 > /data/seed"),
+            "/data is only in the image after",
+        ),
+        ((BUSYBOX, "RUN chmod 4755 /tool"), "/tool: mode 0644 became 4755"),
+        ((BUSYBOX, "RUN ln /tool /twin"), "/twin is only in the image after"),
+        ((BUSYBOX, "RUN ln /tool /twin && echo 2 >> /twin"), "/tool has other bytes"),
+        ((BUSYBOX, "RUN mkdir -p /var/empty/inbox"), "/var is only in the image after"),
+        ((BUSYBOX, "RUN mknod /pipe p"), "/pipe is only in the image after"),
+    ],
+    ids=["capability", "volume", "special bit", "hard link", "through a hard link", "empty", "pipe"],
+)
+def test_what_a_step_does_to_files_is_seen(
+    tmp_path: Path, trial: Trial, engine: dict[str, str], change: tuple[str, str], said: str
+) -> None:
+    base, steps = change
+    make_base_image(engine, base)
+    text = f"FROM {base}\nCOPY tool /tool\n"
+    project = Project(tmp_path, trial, text, {"tool": "1\n"})
+    before, after = project.files(text), project.files(f"{text}{steps}\n")
+    found = compare_files(before, after).differences
+    assert found
+    assert str(found[0]).startswith(said)
+    assert not compare_files(before, project.files(text)).differences
+
+
 # What could not be verified -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["cat /proc/sys/kernel/random/uuid > /stamp", "cat /proc/uptime > /stamp", "mktemp -p / stamp.XXXXXX"],
+    ids=["random", "the time", "a name by chance"],
+)
+def test_what_no_build_repeats_is_not_verified(tmp_path: Path, trial: Trial, stamp: str) -> None:
+    project = Project(tmp_path, trial, f"FROM {BUSYBOX}\nCOPY main /\nRUN {stamp}\n", {"main": "1\n"})
+    proof = project.prove(f"FROM {BUSYBOX}\nRUN {stamp}\nCOPY main /\n", "order", edits=("main",))
+    assert verdicts(proof) == {**ALL_PASSED, "files": "not verified", "edits": "not verified"}, proof
+    checked = proof.check("files")
+    assert checked is not None
+    assert all(detail.startswith("/stamp") for detail in checked.details)
+    assert proof.holds
+    assert not proof.is_complete
+
+
+def test_what_only_an_edit_leaves_to_chance_is_not_verified_either(tmp_path: Path, trial: Trial) -> None:
+    chance = "RUN [ $(wc -c < /main) -lt 9 ] || cat /proc/sys/kernel/random/uuid > /stamp"
+    copy = "COPY main /\n"
+    project = Project(tmp_path, trial, f"FROM {BUSYBOX}\nCOPY . /all/\n{copy}{chance}\n", {"main": "1\n"})
+    proof = project.prove(f"FROM {BUSYBOX}\n{copy}{chance}\nCOPY . /all/\n", "order", edits=("main",))
+    assert verdicts(proof) == {**ALL_PASSED, "edits": "not verified"}, proof
+    assert proof.checks[-1].details == ("/stamp",)
 
 
 def test_a_build_that_takes_too_long_verifies_nothing(tmp_path: Path, trial: Trial) -> None:

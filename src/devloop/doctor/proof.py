@@ -23,8 +23,16 @@ from devloop.cache.records import Records
 from devloop.dockerfile import instructions as ins
 from devloop.dockerfile.stages import MAIN_CONTEXT, BuildGraph, FromContext
 from devloop.doctor.edits import EditsClash, apply_edits
+from devloop.doctor.kits import is_for_building
 from devloop.doctor.moves import commands_of, compare_graphs
-from devloop.doctor.sameness import Expected, FilesCompared, compare_configurations, compare_files
+from devloop.doctor.sameness import (
+    Expected,
+    FilesCompared,
+    compare_configurations,
+    compare_files,
+    compare_starts,
+    start_of,
+)
 from devloop.doctor.trial import Stopped
 from devloop.engine.base import EngineRefused, EngineUnavailable
 from devloop.loop.builds import build_request, match_outcome
@@ -283,13 +291,9 @@ class _Prover:
         self._at = "files"
         yield self._files(engine, old, new, (one, other))
         self._at = "configuration"
-        yield self._configuration(engine, one, other)
-        if "stage" in self.proposal.intends:
-            yield Check(
-                "start",
-                "not verified",
-                "whether the program finds all that it needs in the smaller image: start it once",
-            )
+        yield self._configuration(engine, old, (one, other))
+        self._at = "start"
+        yield from self._start(engine, (one, other))
         self._at = "edits"
         yield self._edits(engine, old, new)
 
@@ -339,23 +343,47 @@ class _Prover:
         if engine.layers(images[0]) == engine.layers(images[1]):
             return Check("files", "passed", "the images have the same layers")
         before, after = (engine.files(image, cancel=self._deadline) for image in images)
-        expected = self._expected(engine, old, new)
+        expected = self._expected(engine, old, new, images[1])
         found = compare_files(before, after, expected)
         if found.differences:
-            self.say("builds the Dockerfile as it stands once more, to see what differs by itself")
-            again = self._build(engine, old, "again", is_fresh=True)
-            if again.status == "ok" and again.image_id is not None:
-                twice = engine.files(again.image_id, cancel=self._deadline)
+            twice = self._twice(engine, (old, new), after)
+            if twice is not None:
                 found = compare_files(before, after, expected, twice)
                 self._unsteady = frozenset(found.unsteady)
         if found.differences:
             texts = [str(one) for one in found.differences]
             return Check("files", "failed", f"the files differ at {len(texts)} places", _details(texts))
+        if found.unsteady:
+            return Check("files", "not verified", _unsteady_sentence(found), _details(_paths(found.unsteady)))
         return Check(
             "files", "passed", _files_sentence(found), _details([str(one) for one in found.intended])
         )
 
-    def _expected(self, engine: Trial, old: _Side, new: _Side) -> Expected:
+    def _twice(
+        self,
+        engine: Trial,
+        sides: Sequence[_Side],
+        after: Files,
+        contexts: Sequence[Path | None] = (None, None),
+    ) -> tuple[Files, Files] | None:
+        """Build both texts from nothing, and return their files; None where that does not work.
+
+        A new cache mount may be what makes one build of the proposal differ from the next, and that is no
+        excuse for it: `after` then stands for its second build.
+        """
+        self.say("builds both once more, to see what differs by itself")
+        found: list[Files] = []
+        for side, context in zip(sides, contexts, strict=True):
+            if side.is_new and "cache mount" in self.proposal.intends:
+                found.append(after)
+                continue
+            outcome = self._build(engine, side, "again", context=context, is_fresh=True)
+            if outcome.status != "ok" or outcome.image_id is None:
+                return None
+            found.append(engine.files(outcome.image_id, cancel=self._deadline))
+        return found[0], found[1]
+
+    def _expected(self, engine: Trial, old: _Side, new: _Side, image: str) -> Expected:
         intends = self.proposal.intends
         left_out: dict[str, str] = {}
         if "fewer files" in intends:
@@ -365,7 +393,14 @@ class _Prover:
                     left_out[path] = entry.digest if entry.kind == "file" else ""
         if "stage" in intends and self._base is None:
             self._base = self._base_files(engine, new)
-        return Expected(intends, left_out, self._written(), _cache_targets(new.model.graph), self._base)
+        return Expected(
+            intends,
+            left_out,
+            self._written(),
+            _cache_targets(new.model.graph),
+            self._base,
+            " ".join(start_of(engine.configuration(image))),
+        )
 
     def _base_files(self, engine: Trial, side: _Side) -> Files | None:
         """Return the files of the image that the final stage stands on, None where it is not an image."""
@@ -383,10 +418,9 @@ class _Prover:
             return None
         return engine.files(outcome.image_id, cancel=self._deadline)
 
-    def _configuration(self, engine: Trial, one: str, other: str) -> Check:
-        found = compare_configurations(
-            engine.configuration(one), engine.configuration(other), self.proposal.intends
-        )
+    def _configuration(self, engine: Trial, old: _Side, images: tuple[str, str]) -> Check:
+        before, after = (engine.configuration(image) for image in images)
+        found = compare_configurations(before, after, self.proposal.intends, _names_set(old.model.graph))
         wrong = [str(each) for each in found if not each.is_intended]
         if wrong:
             return Check(
@@ -397,6 +431,16 @@ class _Prover:
         if meant:
             sentence += " but for what is intended"
         return Check("configuration", "passed", sentence, _details(meant))
+
+    def _start(self, engine: Trial, images: tuple[str, str]) -> Iterator[Check]:
+        """Say what only a started container could show; nothing where there is no doubt."""
+        if "stage" in self.proposal.intends:
+            what = "whether the program finds all that it needs in the smaller image: start it once"
+            yield Check("start", "not verified", what)
+        before, after = (engine.configuration(image) for image in images)
+        if compare_starts(before, after) == "not known":
+            one, other = (" ".join(start_of(each)) for each in (before, after))
+            yield Check("start", "not verified", f"whether `{other}` is all that `{one}` does: start it once")
 
     # Edits
 
@@ -409,20 +453,22 @@ class _Prover:
         size = sum(entry.size for entry in sent.values())
         if size > self.limits.copied_bytes:
             return Check("edits", "not verified", f"the context is too large to copy ({size >> 20} MB)")
-        sentences: list[str] = []
-        gains = False
+        tried: list[Check] = []
         for path in paths:
             self.say(f"edits a copy of {path} and builds both")
-            tried = self._edit(engine, old, new, path)
-            if tried.verdict == "failed":
-                return tried
-            gains |= tried.verdict == "passed"
-            sentences.append(tried.sentence)
-        sentence, *more = sentences
+            one = self._edit(engine, old, new, path)
+            if one.verdict == "failed" or one.details:
+                return one
+            tried.append(one)
+        gains = any(one.verdict == "passed" for one in tried)
+        sentence, *more = (one.sentence for one in tried)
         return Check("edits", "passed" if gains else "not verified", sentence, tuple(more))
 
     def _edit(self, engine: Trial, old: _Side, new: _Side, path: str) -> Check:
-        """Edit one file in a copy of the context, and build both texts there."""
+        """Edit one file in a copy of the context, and build both texts there.
+
+        Details say what stands in the way of any verdict on edits.
+        """
         content = (old.model.location.context / path).read_bytes()
         edit = {path: _edited(content)}
         if "cache mount" in self.proposal.intends:
@@ -432,11 +478,11 @@ class _Prover:
             self._build(engine, new, "filled", context=other)
         found: list[_Rerun] = []
         images: list[str] = []
-        root: Path | None = None
+        roots = [self._copy(engine, (old, new), edit)]
+        if self._written():
+            roots.append(self._copy(engine, (old, new), {**self._written_files(), **edit}))
         for side in (old, new):
-            written = self._written_files() if side.is_new else {}
-            if root is None or written:
-                root = self._copy(engine, (old, new), {**written, **edit})
+            root = roots[-1] if side.is_new else roots[0]
             outcome = self._build(engine, side, "edit", context=root)
             if outcome.status != "ok":
                 verdict: Verdict = "failed" if side.is_new and outcome.status == "failed" else "not verified"
@@ -451,21 +497,38 @@ class _Prover:
                 f"after an edit of {path} the proposal runs what was predicted to be cached",
                 _details(after.surprises),
             )
-        same = self._same_after_edit(engine, old, new, (images[0], images[1]), edit)
+        same = self._same_after_edit(engine, (old, new), (images[0], images[1]), edit, (roots[0], roots[-1]))
         return same or self._gain(before, after, path)
 
     def _same_after_edit(
-        self, engine: Trial, old: _Side, new: _Side, images: tuple[str, str], edit: Mapping[str, bytes]
+        self,
+        engine: Trial,
+        sides: tuple[_Side, _Side],
+        images: tuple[str, str],
+        edit: Mapping[str, bytes],
+        roots: tuple[Path, Path],
     ) -> Check | None:
-        """Return a failed check where the edited images differ: the fix would hide the edit."""
+        """Return a failed check where the edited images differ: the fix would hide the edit.
+
+        What every build makes anew could hide it too: then nothing is verified.
+        """
+        old, new = sides
         if engine.layers(images[0]) == engine.layers(images[1]):
             return None
         before, after = (engine.files(image, cancel=self._deadline) for image in images)
-        expected = self._expected(engine, old, new)
+        expected = self._expected(engine, old, new, images[1])
         now = {path: sha256(content).hexdigest()[:32] for path, content in edit.items()}
         left_out = {path: now.get(path, digest) for path, digest in expected.left_out.items()}
-        found = compare_files(before, after, replace(expected, left_out=left_out), unsteady=self._unsteady)
+        expected = replace(expected, left_out=left_out)
+        found = compare_files(before, after, expected, unsteady=self._unsteady)
+        if found.differences:
+            twice = self._twice(engine, sides, after, roots)
+            if twice is not None:
+                found = compare_files(before, after, expected, twice, self._unsteady)
         if not found.differences:
+            if found.unsteady:
+                what = f"after an edit of {', '.join(edit)}: {_unsteady_sentence(found)}"
+                return Check("edits", "not verified", what, _details(_paths(found.unsteady)))
             return None
         texts = [str(one) for one in found.differences]
         what = f"after an edit of {', '.join(edit)} the images differ"
@@ -597,13 +660,36 @@ def _files_sentence(found: FilesCompared) -> str:
     parts = [f"the files of both images are equal ({found.paths} paths)"]
     if found.intended:
         parts.append(f"but for {len(found.intended)} that the proposal means to change")
-    told = sum(found.told_apart.values()) + len(found.unsteady)
+    told = sum(found.told_apart.values())
     if told:
-        reasons = [*found.told_apart]
-        if found.unsteady:
-            reasons.append("what every build of the same text changes")
-        parts.append(f"leaving aside {told}: {'; '.join(reasons)}")
+        parts.append(f"leaving aside {told}: {'; '.join(found.told_apart)}")
     return ", ".join(parts)
+
+
+def _unsteady_sentence(found: FilesCompared) -> str:
+    count = len(found.unsteady)
+    differ, them = (f"{count} files differ", "them") if count > 1 else ("one file differs", "it")
+    return (
+        f"{differ} in every build of the same text: whether the proposal changes {them} cannot be told;"
+        " all others are equal"
+    )
+
+
+def _paths(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"/{path}" for path in paths)
+
+
+def _names_set(graph: BuildGraph) -> frozenset[str]:
+    """Return the variables and labels that the stages of the target set, without those of builds."""
+    found: set[str] = set()
+    stage = graph.stage(graph.target)
+    while True:
+        for instruction in stage.body:
+            if isinstance(instruction, ins.Env | ins.Label):
+                found.update(key for key, _ in instruction.pairs if not is_for_building(key))
+        if stage.base_stage is None:
+            return frozenset(found)
+        stage = graph.stage(stage.base_stage)
 
 
 def _edited(content: bytes) -> bytes:

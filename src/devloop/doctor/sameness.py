@@ -9,7 +9,9 @@ intents. Neither excuses another owner, mode or kind.
 
 from __future__ import annotations
 
+import posixpath
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,6 +81,7 @@ LOGS: Final = "logs tell the time"
 CACHES: Final = "caches of package managers hold times, and nothing that runs reads them"
 STAMPS: Final = "notes of installers on how and when they ran"
 RANDOM: Final = "made anew by every installation"
+OLDER: Final = "the same when both are built at one time"
 DERIVED: Final = "derived from files that are compared themselves, with their times or numbers"
 
 _CACHE_OWNERS = (
@@ -131,7 +134,6 @@ VARYING: Final = (
     Varying(r"(?:.*/)?node_modules/\.package-lock\.json", "counts", STAMPS),
     Varying(r"var/lib/dpkg/[^/]+-old|var/cache/debconf/[^/]+", "varies", STAMPS),
     Varying(r"etc/(?:passwd|group|shadow|gshadow|subuid|subgid)-", "varies", STAMPS),
-    Varying(r"etc/shadow", "counts", "holds the day on which an account was made"),
     Varying(r"etc/machine-id|var/lib/dbus/machine-id|var/lib/systemd/random-seed", "counts", RANDOM),
     Varying(
         r"etc/ssh/ssh_host_[^/]+|etc/ssl/(?:private|certs)/ssl-cert-snakeoil\.(?:key|pem)", "counts", RANDOM
@@ -143,6 +145,30 @@ VARYING: Final = (
 )
 """The one table of what varies; a path stands under the last row that fits it."""
 
+SETTINGS: Final = re.compile(
+    r"(?:.*/)?\.m2/(?:settings(?:-security)?|toolchains)\.xml|(?:.*/)?\.sbt/(?:repositories|.+\.sbt|\.credentials)"
+    r"|(?:.*/)?\.gradle/(?:gradle\.properties|init\.gradle(?:\.kts)?|init\.d(?:/.*)?)"
+    r"|(?:.*/)?\.nuget/NuGet/NuGet\.Config",
+    re.DOTALL,
+)
+"""What people write into folders that else hold downloads: never told apart."""
+
+AT_RUN_TIME: Final = tuple(
+    (re.compile(rf"(?:^|[\s/;&|]){start}(?=\s|$)"), re.compile(rf"(?:.*/)?{path}(?:/.*)?", re.DOTALL))
+    for start, path in (
+        (r"go\s+(?:run|build|test|generate)", r"go/pkg/mod"),
+        (r"cargo\s+(?:\S+\s+)?(?:run|r|watch|test|build)", r"(?:\.cargo|usr/local/cargo)/(?:registry|git)"),
+        (r"mvnw?", r"\.m2"),
+        (r"gradlew?", r"\.gradle"),
+        (r"sbt", r"(?:\.ivy2|\.sbt|\.cache/coursier)"),
+        (r"dotnet\s+(?:run|watch|test|build)", r"(?:\.nuget|\.local/share/NuGet)"),
+        (r"(?:npx|npm\s+exec)", r"\.npm/_npx"),
+        (r"(?:uvx|uv\s+tool\s+run)", r"\.cache/uv"),
+        (r"bunx", r"\.bun/install/cache"),
+    )
+)
+"""What a container may be started with, and the downloads that it then works from: no mere cache to it."""
+
 APT_SWITCHES: Final = re.compile(r"etc/apt/apt\.conf\.d/(?:docker-clean|keep-cache)")
 """What tells apt to keep its packages: goes and comes with a cache mount for them."""
 
@@ -153,6 +179,8 @@ _OTHER_IMAGE: Final[frozenset[Intent]] = frozenset({"stage", "base"})
 
 def varying(path: str) -> Varying | None:
     """Return the row that a path stands under, None for one that is the same in every build."""
+    if SETTINGS.fullmatch(path):
+        return None
     return next((row for pattern, row in reversed(_VARYING) if pattern.fullmatch(path)), None)
 
 
@@ -163,6 +191,7 @@ class Expected:
     `left_out` are context paths that are no longer sent to the builder, with the digests of their bytes;
     `written` those that the proposal itself writes. `mounted` are targets of cache mounts, which leave at
     most an empty directory. `base` are the files of the image that a shortened final stage starts from.
+    `start` is what a container is started with, as one text.
     """
 
     intends: frozenset[Intent] = frozenset()
@@ -170,13 +199,15 @@ class Expected:
     written: frozenset[str] = frozenset()
     mounted: tuple[str, ...] = ()
     base: Files | None = None
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesCompared:
     """How two file systems differ: for real, as the proposal intends, and as any two builds do.
 
-    `told_apart` counts by reason; `unsteady` are paths that another build of the same text changes too.
+    `told_apart` counts by reason; `unsteady` are paths that every build makes anew, so that nothing can be
+    said of them.
     """
 
     paths: int
@@ -190,13 +221,14 @@ def compare_files(
     before: Files,
     after: Files,
     expected: Expected | None = None,
-    again: Files | None = None,
+    again: tuple[Files, Files] | None = None,
     unsteady: frozenset[str] = frozenset(),
 ) -> FilesCompared:
     """Compare two file systems path by path.
 
-    `again` is a second build of what `before` is a build of, from nothing: an aspect of a path in which the
-    two differ says nothing about the proposal. `unsteady` are paths that are known to be such.
+    `again` are second builds of both texts, from nothing. Where that of the first agrees with `after`, the
+    first build was only older; where a text does not even agree with itself, nothing can be told of the path.
+    `unsteady` are paths that are known to be such.
     """
     expected = expected or Expected()
     intention = _Intention(before, after, expected)
@@ -204,19 +236,48 @@ def compare_files(
     intended: list[Difference] = []
     told: Counter[str] = Counter()
     loose: dict[str, None] = {}
+    gone: set[str] = set()
     for path in sorted(before.keys() | after.keys()):
         for one in _differences(path, before.get(path), after.get(path)):
             row = varying(path)
             if intention.covers(one):
                 intended.append(one)
-            elif row is not None and _excuses(row, one, expected):
+            elif row is not None and _excuses(row, one, expected) and not _is_program(one, before, after):
                 told[row.why] += 1
-            elif path in unsteady or (again is not None and _is_unsteady(one, before, after, again)):
+            elif again is not None and (doubt := _by_itself(one, before, after, again)) is not None:
+                if doubt == "older":
+                    told[OLDER] += 1
+                else:
+                    loose[path] = None
+            elif path in unsteady:
                 loose[path] = None
             else:
                 found.append(one)
+                continue
+            if one.aspect == "presence" and not one.after:
+                gone.add(path)
+    found += _dangling(before, after, gone, expected)
     count = len(before.keys() | after.keys())
-    return FilesCompared(count, tuple(found), tuple(intended), dict(sorted(told.items())), tuple(loose))
+    return FilesCompared(
+        count,
+        tuple(sorted(found, key=lambda one: one.path)),
+        tuple(intended),
+        dict(sorted(told.items())),
+        tuple(loose),
+    )
+
+
+def _dangling(before: Files, after: Files, gone: set[str], expected: Expected) -> Iterable[Difference]:
+    """Return the links of both images whose target only the first one has: it was of use after all."""
+    if not gone:
+        return
+    base = expected.base or {}
+    for path, entry in after.items():
+        if entry.kind != "link" or before.get(path) != entry or base.get(path) == entry:
+            continue
+        target = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), entry.link)).lstrip("/")
+        if target in gone:
+            yield Difference(path, "link", entry.link, "a name without a file")
 
 
 def _differences(path: str, old: FileEntry | None, new: FileEntry | None) -> Iterable[Difference]:
@@ -250,19 +311,38 @@ def _excuses(row: Varying, one: Difference, expected: Expected) -> bool:
         return True
     if one.aspect != "presence" or row.presence == "counts":
         return False
+    if row.presence == "intended" and any(
+        path.fullmatch(one.path) and start.search(expected.start) for start, path in AT_RUN_TIME
+    ):
+        return False
     return row.presence == "varies" or bool(_ABOUT_CACHES & expected.intends)
 
 
-def _is_unsteady(one: Difference, before: Files, after: Files, again: Files) -> bool:
-    """Tell whether the second build of the same text differs in this aspect too, or agrees with the other."""
-    twice = {each.aspect: each for each in _differences(one.path, before.get(one.path), again.get(one.path))}
-    if one.aspect not in twice:
+def _is_program(one: Difference, before: Files, after: Files) -> bool:
+    """Tell whether a path is compiled Python that is imported by itself, for want of its source."""
+    if not one.path.endswith((".pyc", ".pyo")) or "__pycache__" in one.path.split("/"):
         return False
-    if one.aspect in {"content", "presence"}:
-        return True
-    # An owner or a mode that varies must still be one of the two that were seen.
-    entries = (after.get(one.path), again.get(one.path))
-    return all(each.aspect != one.aspect for each in _differences(one.path, *entries))
+    return one.path[:-1] not in before or one.path[:-1] not in after
+
+
+def _by_itself(
+    one: Difference, before: Files, after: Files, again: tuple[Files, Files]
+) -> Literal["older", "unsteady"] | None:
+    """Say how a difference comes about without the proposal; None where each text repeats what it made.
+
+    An owner or a mode that varies must be one of the two that were seen.
+    """
+
+    def differ(left: Files, right: Files) -> bool:
+        entries = (left.get(one.path), right.get(one.path))
+        return any(each.aspect == one.aspect for each in _differences(one.path, *entries))
+
+    first, second = again
+    if differ(before, first) and not differ(after, first):
+        return "older"
+    if one.aspect in {"content", "presence"} and (differ(before, first) or differ(after, second)):
+        return "unsteady"
+    return None
 
 
 class _Intention:
@@ -302,7 +382,7 @@ class _Intention:
 
     def _is_left_out(self, path: str) -> bool:
         end = _end_in(path, self._expected.left_out)
-        return end is not None and self._expected.left_out[end] in {"", self._before[path].digest}
+        return end is not None and self._expected.left_out[end] == self._before[path].digest
 
     def _is_mounted(self, path: str) -> bool:
         return any(f"{target}/".startswith(f"{path}/") for target in self._expected.mounted)
@@ -327,16 +407,63 @@ CONFIGURATION: Final = (
 
 CACHE_VARIABLES: Final = re.compile(
     r"PIP_NO_CACHE_DIR|PIP_CACHE_DIR|POETRY_NO_CACHE|POETRY_CACHE_DIR|UV_NO_CACHE|UV_CACHE_DIR|UV_LINK_MODE"
-    r"|YARN_CACHE_FOLDER|YARN_ENABLE_GLOBAL_CACHE|NPM_CONFIG_CACHE|npm_config_cache|PNPM_HOME|GOCACHE|GOMODCACHE"
-    r"|CARGO_HOME|NUGET_PACKAGES|COMPOSER_CACHE_DIR|BUNDLE_CACHE_PATH|CCACHE_DIR"
+    r"|YARN_CACHE_FOLDER|YARN_ENABLE_GLOBAL_CACHE|NPM_CONFIG_CACHE|npm_config_cache|GOCACHE|GOMODCACHE"
+    r"|COMPOSER_CACHE_DIR|BUNDLE_CACHE_PATH|CCACHE_DIR"
 )
-"""Variables that only say where an installer keeps its downloads, or that it keeps none."""
+"""Variables that only say where an installer keeps its downloads, or that it keeps none.
 
+Not those of folders that also hold programs or what runs (PNPM_HOME, CARGO_HOME, NUGET_PACKAGES).
+"""
+
+_START: Final = frozenset({"Cmd", "Entrypoint"})
 _MAY_DIFFER: Final[Mapping[Intent, frozenset[str]]] = {
-    "command": frozenset({"Cmd", "Entrypoint", "StopSignal"}),
+    "command": _START | {"StopSignal"},
     "stage": frozenset({"Env", "Labels"}),
     "base": frozenset({"Labels"}),
 }
+_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})
+_SCRIPT_RUNNERS: Final = frozenset({"npm", "yarn", "pnpm", "npx"})
+_OF_A_SHELL: Final = re.compile(r"[|&;<>()$`\\*?\[\]#~{}\n]|^\s*\w+=")
+
+Start = Literal["same", "not known", "other"]
+
+
+def compare_starts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Start:
+    """Say whether two configurations start the same program with the same arguments.
+
+    A shell that only starts one program is that program. What a script of package.json stands for is not
+    known here.
+    """
+    old, new = start_of(before), start_of(after)
+    if old == new or _plain(old) == _plain(new):
+        return "same"
+    one, other = _plain(old), _plain(new)
+    if isinstance(one, tuple) and one and posixpath.basename(one[0]) in _SCRIPT_RUNNERS and other:
+        return "not known"
+    return "other"
+
+
+def start_of(configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words that a container is started with."""
+    return (*(configuration.get("Entrypoint") or ()), *(configuration.get("Cmd") or ()))
+
+
+def _plain(words: tuple[str, ...]) -> tuple[str, ...] | str:
+    """Return the words without a shell that adds nothing to them; where it does, its text without `exec`."""
+    if len(words) < _SHELL_AND_TEXT or posixpath.basename(words[0]) not in _SHELLS:
+        return words
+    if not re.fullmatch(r"-[a-z]*c", words[1]):
+        return words
+    text = re.sub(r"^\s*exec\s+", "", words[2])
+    if _OF_A_SHELL.search(text):
+        return " ".join(text.split())
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        return text
+
+
+_SHELL_AND_TEXT: Final = 3
 
 
 class ConfigurationDifference(NamedTuple):
@@ -352,18 +479,24 @@ class ConfigurationDifference(NamedTuple):
 
 
 def compare_configurations(
-    before: Mapping[str, Any], after: Mapping[str, Any], intends: frozenset[Intent] = frozenset()
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    intends: frozenset[Intent] = frozenset(),
+    own: frozenset[str] = frozenset(),
 ) -> tuple[ConfigurationDifference, ...]:
     """Compare the configurations of two images as an inspection tells them.
 
-    The order of variables says nothing, and an empty value is like none.
+    The order of variables says nothing, and an empty value is like none. `own` are variables and labels that
+    the Dockerfile itself sets: another base is no reason for one of them to go.
     """
+    is_other_start = compare_starts(before, after) == "other"
     found: list[ConfigurationDifference] = []
     for key in CONFIGURATION:
         old, new = _parts(key, before.get(key)), _parts(key, after.get(key))
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                meant = _is_meant(key, name, intends)
+                meant = _is_meant(key, name, intends) and name not in own
+                meant = meant and not (key in _START and is_other_start)
                 found.append(
                     ConfigurationDifference(
                         f"{key} {name}".rstrip(), old.get(name, ""), new.get(name, ""), meant

@@ -300,7 +300,7 @@ def test_ci_reads_commits_and_not_the_work_tree(
 def test_ci_fails_when_an_edit_became_dearer_by_more_than_allowed(
     branch: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["ci", "--base", "main", "--fail-over", "19"]) == 1
+    assert run(["ci", "--base", "main", "--fail-over", "19"]) == 4
     assert "too dear" in capsys.readouterr().out
     assert run(["ci", "--base", "main", "--fail-over", "21"]) == 0
     assert "too dear" not in capsys.readouterr().out

@@ -42,7 +42,8 @@ app = typer.Typer(
         "Watch a source tree, know which Dockerfile step each save invalidates and what that costs, and keep"
         " the running container up to date."
     ),
-    epilog="Exit status: 0 done, 1 a known error, 2 wrong usage, 3 a bug in devloop, 130 Ctrl-C.",
+    epilog="Exit status: 0 done, 1 a known error, 2 wrong usage, 3 a bug in devloop, 4 over the limit of"
+    " --fail-over, 130 Ctrl-C.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

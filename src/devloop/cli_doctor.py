@@ -11,7 +11,7 @@ import typer
 
 from devloop.cli_options import GRAPH_OPTIONS, Flags, FolderArgument, project_of, takes, workspace_of
 from devloop.cli_print import print_found, print_lines
-from devloop.errors import EXIT_ERROR
+from devloop.errors import EXIT_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
             " by git's history and with a change that was tried: built and compared where there is an"
             " engine."
         ),
-        epilog="Exit status 1 when --fail-over says so. `# devloop: ignore=CODE` silences.",
+        epilog="Exit status 4 when --fail-over says so. `# devloop: ignore=CODE` silences.",
     )(doctor)
 
 
@@ -87,7 +87,7 @@ def doctor(
         else:
             _print(found, shows_all=shows_all, json=json, sarif=sarif)
     if fail_over is not None and any(_cost(one) > fail_over for one in found.findings):
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(EXIT_OVER)
 
 
 def _cost(one: "Examined") -> float:

@@ -12,7 +12,7 @@ import typer
 
 from devloop.cli_options import GRAPH_OPTIONS, Flags, ProjectOption, project_of, takes, workspace_of
 from devloop.cli_print import print_found
-from devloop.errors import EXIT_ERROR, EXIT_INTERRUPTED, DevloopError
+from devloop.errors import EXIT_INTERRUPTED, EXIT_OVER, DevloopError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
             "Compare HEAD with the commit at which its branch began: new and changed expensive steps, edits"
             " that have become dearer, growth of the context. What is not committed does not count."
         ),
-        epilog="Exit status 1 when --fail-over says so.",
+        epilog="Exit status 4 when --fail-over says so.",
     )(ci)
 
 
@@ -126,7 +126,7 @@ def ci(
     document = branch_json(found) if json else branch_markdown(found) if markdown else None
     print_found(lambda style: branch_lines(found, style.width, **style.options), document)
     if found.too_dear:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(EXIT_OVER)
 
 
 def _day(at: int) -> str:

@@ -4,6 +4,8 @@ from typing import Final
 
 EXIT_ERROR: Final = 1
 EXIT_BUG: Final = 3
+EXIT_OVER: Final = 4
+"""A limit that was given with --fail-over is passed; nothing went wrong."""
 EXIT_INTERRUPTED: Final = 130
 
 

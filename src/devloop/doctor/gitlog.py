@@ -506,15 +506,27 @@ def links_at(git: Git, objects: Objects, commit: str) -> dict[str, str]:
 
 
 def replay_graph(
-    workspace: Workspace, model: Model, git: Git | None = None, links: Mapping[str, str] | None = None
+    workspace: Workspace,
+    model: Model,
+    git: Git | None = None,
+    links: Mapping[str, str] | None = None,
+    seconds_at: Mapping[int, float] | None = None,
 ) -> ReplayGraph:
     """Make a model ready for a replay, with the prices that are known here."""
     where = git or Git.of(workspace.location, workspace.environ)
-    return priced_graph(workspace, model, places_of(model, where, links))
+    return priced_graph(workspace, model, places_of(model, where, links), seconds_at)
 
 
-def priced_graph(workspace: Workspace, model: Model, places: Mapping[str, Place]) -> ReplayGraph:
-    """Make a model ready for paths of these places, with the prices that are known here."""
+def priced_graph(
+    workspace: Workspace,
+    model: Model,
+    places: Mapping[str, Place],
+    seconds_at: Mapping[int, float] | None = None,
+) -> ReplayGraph:
+    """Make a model ready for paths of these places, with the prices that are known here.
+
+    `seconds_at` says by its first line what a step takes that has never run as it stands.
+    """
     from devloop.project.planner import price_steps, priors_of
 
     costs = price_steps(
@@ -524,12 +536,17 @@ def priced_graph(workspace: Workspace, model: Model, places: Mapping[str, Place]
         warn_seconds=workspace.settings.warn_seconds,
         table=priors_of(workspace.settings),
     )
+    given = {
+        step.number: seconds_at[step.span.first]
+        for step in model.graph.steps
+        if seconds_at and step.span.first in seconds_at and not step.is_trigger
+    }
     return ReplayGraph(
         model.graph,
-        {number: cost.seconds for number, cost in costs.items()},
+        {number: cost.seconds for number, cost in costs.items()} | given,
         places,
         workspace.location.shown_dockerfile,
-        frozenset(number for number, cost in costs.items() if cost.seconds_from == "measured"),
+        frozenset(number for number, cost in costs.items() if cost.seconds_from == "measured") - given.keys(),
     )
 
 

@@ -43,12 +43,14 @@ class LineEdit:
 class Proposal:
     """A change of the Dockerfile, and whole new contents of other files by their path in the context.
 
-    `intends` names what may differ between the images and the graphs before and after it.
+    `intends` names what may differ between the images and the graphs before and after it. Where a step is cut
+    in two, `seconds_at` says what each part takes, by its first line in the new text: no build has run it.
     """
 
     edits: tuple[LineEdit, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     intends: frozenset[Intent] = frozenset()
+    seconds_at: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

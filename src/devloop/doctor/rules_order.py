@@ -10,13 +10,13 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from devloop.cost.priors import PRIORS
 from devloop.dockerfile import instructions as ins
 from devloop.doctor.model import Finding
 from devloop.doctor.needs.free import OS_KINDS, TOOL_KINDS
 from devloop.doctor.order.items import Item, items_of, takes_root
 from devloop.doctor.order.passing import UnsureError, barrier, kinds_of
 from devloop.doctor.order.proposals import Proposals
+from devloop.doctor.order.shares import shares_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -185,15 +185,10 @@ class _Stage:
     def _wasted_seconds(self, freed: Iterable[Item]) -> float | None:
         total = 0.0
         for item in freed:
-            seconds = item.priced.cost.seconds if item.priced is not None else None
-            if seconds is None:
+            shares = shares_of(item)
+            if shares is None:
                 return None
-            split = item.work.split if item.work is not None else None
-            if split is not None and split.insert:
-                seconds = min(seconds, _prior_seconds(split.kind))
-            elif item.work is not None and item.work.source:
-                seconds = min(seconds, sum(_prior_seconds(kind) for kind in sorted(item.work.kinds)))
-            total += seconds
+            total += shares[0]
         return total or None
 
     # OS packages and tools
@@ -241,10 +236,6 @@ class _Stage:
             seconds=self._wasted_seconds(freed),
             stops=stops,
         )
-
-
-def _prior_seconds(kind: str) -> float:
-    return next((prior.seconds[1] for prior in PRIORS if prior.kind == kind), 0.0)
 
 
 def _command_name(item: Item) -> str:

@@ -166,9 +166,11 @@ def _seen(workspace: Workspace, model: Model) -> Past | None:
     return past if past.of else None
 
 
-def _seen_graph(workspace: Workspace, model: Model) -> ReplayGraph:
+def _seen_graph(
+    workspace: Workspace, model: Model, seconds_at: Mapping[int, float] | None = None
+) -> ReplayGraph:
     """Make a model ready for paths of its main context."""
-    return priced_graph(workspace, model, {MAIN_CONTEXT: Place(rules=model.main.rules)})
+    return priced_graph(workspace, model, {MAIN_CONTEXT: Place(rules=model.main.rules)}, seconds_at)
 
 
 # Weighing ---------------------------------------------------------------------------------------------------
@@ -263,11 +265,11 @@ def _for_idle_edits(past: Past, finding: Finding, idle: rules_manifest.IdleEdits
 
 
 def is_about_order(finding: Finding) -> bool:
-    """Tell whether the graphs alone say what is saved: the steps are the same ones, at other places."""
+    """Tell whether the graphs alone say what is saved: by the same steps or parts of one, at other places."""
     return (
         finding.code in _BY_ORDER
         and finding.proposal is not None
-        and finding.proposal.intends == frozenset({"order"})
+        and finding.proposal.intends <= frozenset({"order", "install cache"})
     )
 
 
@@ -286,8 +288,10 @@ def _after(
     if not isinstance(model, Model):
         return None
     if past is history.git:
-        return past.after(replay_graph(workspace, model, links=history.links))
-    return past.after(_seen_graph(workspace, model))
+        graph = replay_graph(workspace, model, links=history.links, seconds_at=proposal.seconds_at)
+    else:
+        graph = _seen_graph(workspace, model, proposal.seconds_at)
+    return past.after(graph)
 
 
 def saving_of(workspace: Workspace, subject: Subject, finding: Finding, history: History) -> Saving | None:

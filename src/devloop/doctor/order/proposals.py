@@ -8,6 +8,7 @@ from devloop.dockerfile import instructions as ins
 from devloop.doctor.model import Proposal
 from devloop.doctor.needs.free import OS_KINDS, TOOL_KINDS
 from devloop.doctor.order.passing import UnsureError, barrier, may_rise, refuse_overwrites
+from devloop.doctor.order.shares import shares_of
 from devloop.doctor.order.writing import Writer
 
 if TYPE_CHECKING:
@@ -48,11 +49,16 @@ class Proposals:
         mixed = None
         if work.source:
             mixed = self._writer.parts(first)
-        edits = self._writer.moved_down(
-            moved, [item for item in freed if item.reading.installs], until, mixed
-        )
+        gaining = [item for item in freed if item.reading.installs]
+        edits, lines = self._writer.moved_down(moved, gaining, until, mixed)
+        shares = shares_of(first) or ()
         intends: set[Intent] = {"order"} if work.split is None else {"order", "install cache"}
-        return Proposal(tuple(edits), intends=frozenset(intends)), moved, freed
+        proposal = Proposal(
+            tuple(edits),
+            intends=frozenset(intends),
+            seconds_at=dict(zip(lines, shares, strict=False)),
+        )
+        return proposal, moved, freed
 
     def _must_pass(self, copy: Item, until: Item) -> None:
         for item in self.items[copy.at + 1 : until.at]:

@@ -39,10 +39,11 @@ class Writer:
 
     def moved_down(
         self, moved: list[Item], installs: list[Item], until: int, mixed: tuple[bytes, bytes] | None
-    ) -> list[LineEdit]:
+    ) -> tuple[list[LineEdit], tuple[int, ...]]:
         """Put copies below the step at `until`, and the manifests of each install in their place.
 
-        `mixed` are both halves of that step where it is cut in two.
+        `mixed` are both halves of that step where it is cut in two. Also return the lines of its parts in the
+        new text, none where it stays whole.
         """
         edits: list[LineEdit] = []
         copied: set[str] = set()
@@ -77,8 +78,13 @@ class Writer:
         for at, found in lines.items():
             block = self.blocks.of(self.items[at].instruction, takes_comment=True)
             edits.append(LineEdit(block.first, block.first - 1, b"".join(found)))
-        edits += self._below(last, blocks, mixed)
-        return edits
+        below, second = self._below(last, blocks, mixed)
+        if not second:
+            return [*edits, below], ()
+        first = below.first + sum(
+            one.text.count(b"\n") - (one.last - one.first + 1) for one in edits if one.last < below.first
+        )
+        return [*edits, below], (first, first + second)
 
     def _takes_comment(self, copy: Item) -> bool:
         comment = self.blocks.comment_above(copy.instruction).decode("utf-8", "replace").lower()
@@ -88,25 +94,26 @@ class Writer:
 
     def _below(
         self, last: Item, blocks: Sequence[Block], mixed: tuple[bytes, bytes] | None
-    ) -> list[LineEdit]:
-        """Put the moved copies below a step, and the step apart where it has to be."""
+    ) -> tuple[LineEdit, int]:
+        """Put the moved copies below a step; where it is cut, also say how many lines its second part follows."""
         span = last.instruction.span
-        work = last.work
-        split = work.split if work is not None else None
         moved = self.blocks.joined(blocks, last.instruction)
-        raw = self.blocks.text(span.first, span.last)
-        if mixed is not None:
-            return [LineEdit(span.first, span.last, mixed[0] + moved + mixed[1])]
+        parts = mixed or self._split(last, self.blocks.text(span.first, span.last))
+        if parts is None:
+            return LineEdit(span.last + 1, span.last, moved), 0
+        above = parts[0] + moved
+        return LineEdit(span.first, span.last, above + parts[1]), above.count(b"\n")
+
+    def _split(self, item: Item, raw: bytes) -> tuple[bytes, bytes] | None:
+        """Write a step as two: what stands above the source and what below it."""
+        split = item.reading.split
         if split is None:
-            return [LineEdit(span.last + 1, span.last, moved)]
+            return None
         if split.insert:
-            insert = self._run_keyword(raw) + self._flags(last.instruction) + self._chain(split.inserted)
-            if split.touched:
-                raw = self._touching(last, raw, split)
-            return [LineEdit(span.first, span.last, insert + moved + raw)]
+            insert = self._run_keyword(raw) + self._flags(item.instruction) + self._chain(split.inserted)
+            return insert, self._touching(item, raw, split) if split.touched else raw
         first = self._with_flag(raw, split)
-        below = raw if split.again else self._run_keyword(raw) + split.followed.encode() + self.end
-        return [LineEdit(span.first, span.last, first + moved + below)]
+        return first, raw if split.again else self._run_keyword(raw) + split.followed.encode() + self.end
 
     def _run_keyword(self, raw: bytes) -> bytes:
         found = re.match(rb"\s*(run)\s", raw, re.IGNORECASE)

@@ -351,6 +351,13 @@ def test_why_of_a_name_that_is_no_path_and_no_step_is_an_error(
     assert "'nosuchthing' is no file here, and no step begins like that" in capsys.readouterr().err
 
 
+def test_a_revision_without_git_says_what_to_do_instead(project: Path, capsys: Streams) -> None:
+    assert run(["plan", "--since", "main"]) == 1
+    said = capsys.readouterr().err
+    assert "is in no git repository" in said
+    assert "devloop plan compares with the last build" in said
+
+
 def test_the_help_lists_commands_from_the_daily_to_the_rare(capsys: Streams) -> None:
     assert run(["--help"]) == 0
     told = capsys.readouterr().out.partition("Commands:")[2].partition("Exit status")[0]

@@ -91,7 +91,7 @@ def test_a_changed_file_runs_the_step_that_reads_it_and_what_follows(shop: Proje
         == """\
   changed  main.py
   reaches  -> COPY main.py . (line 6)
-  costs    2 of 6 steps run again, about 0.6s in all (an estimate)
+  costs    2 of 5 steps run again, about 0.6s in all (an estimate)
   action   rebuild: COPY (line 6) runs again: main.py changed, 1 more step may follow
 
   = 1  FROM python:3.12                            cached
@@ -114,7 +114,7 @@ def test_a_dependency_list_is_warned_about_before_anything_runs(shop: Project) -
         == """\
   changed  requirements.txt
   reaches  -> COPY requirements.txt . (line 3)
-  costs    4 of 6 steps run again, about 21s in all (an estimate)
+  costs    4 of 5 steps run again, about 21s in all (an estimate)
   action   rebuild: COPY (line 3) runs again: requirements.txt changed, 3 more steps may follow
 
   = 1  FROM python:3.12                            cached

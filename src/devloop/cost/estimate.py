@@ -175,8 +175,14 @@ _A_THOUSAND = 999.5
 _TWO_DIGITS = 9.95
 
 
+SHORTEST = 0.05
+"""What takes less is not told from nothing."""
+
+
 def format_seconds(seconds: float) -> str:
-    """Write seconds as people read them: `0.3 s`, `38.2 s`, `20 s`, `4 min 10 s`."""
+    """Write seconds as people read them: `under 0.1 s`, `0.3 s`, `38.2 s`, `20 s`, `4 min 10 s`."""
+    if seconds < SHORTEST:
+        return "under 0.1 s"
     if seconds >= 99.5:
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"

@@ -15,7 +15,7 @@ from devloop.plan.model import Cause, Plan, PlannedStep
 PRUNED = "the cache was pruned: the engine no longer had the entry of this step"
 WRONG = "the engine defines this step otherwise than devloop thought"
 MEANWHILE = "what it reads was saved again while the builder read it"
-FOREIGN = "found in the cache: built before by something else than devloop"
+FOREIGN = "found in the cache, of a build that devloop has no record of"
 UNEXPLAINED = "devloop cannot tell why"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from devloop.cache.baseline import Baseline
 from devloop.cache.predict import Prediction
 from devloop.cost.classify import manifest_family
-from devloop.cost.estimate import critical_path, format_seconds
+from devloop.cost.estimate import SHORTEST, critical_path, format_seconds
 from devloop.dockerfile.silence import NO_SILENCES, Silences
 from devloop.dockerfile.stages import BuildGraph, FromVertex, Step
 from devloop.plan.advice import Role, copy_first, is_needed, names_file
@@ -564,5 +564,5 @@ def describe_seconds(seconds: float | None, seconds_from: SecondsFrom | None) ->
     """Write what a plan expects to take, with where the number is from."""
     if seconds is None:
         return "time unknown until it has run once"
-    sign = "" if seconds_from == "measured" else "~"
+    sign = "" if seconds_from == "measured" or seconds < SHORTEST else "~"
     return f"{sign}{format_seconds(seconds)}"

@@ -115,7 +115,7 @@ class Plan:
 
     @property
     def countable(self) -> tuple[PlannedStep, ...]:
-        """The steps that a build runs or finds in the cache: a FROM is where they start from, and none of them."""
+        """The steps that a build runs or finds in the cache; a FROM is none, they start from it."""
         return tuple(step for step in self.steps if step.instruction != "FROM")
 
     @property

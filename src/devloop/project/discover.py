@@ -73,7 +73,8 @@ def locate(path: Path, settings: Settings) -> Location:
     context = (folder / settings.context).resolve() if settings.context else folder
     if not context.is_dir():
         raise ProjectNotFound(
-            f"the build context {settings.context} is not a folder", hint="check the key context or --context"
+            f"the build context {settings.context} is not a folder",
+            hint="the folder comes from --context, or from context in devloop.toml",
         )
     name = _clean_name(folder.name) if settings.name is None else _checked_name(settings.name)
     text = "\0".join((str(dockerfile), str(context), settings.target or ""))
@@ -85,7 +86,9 @@ def _dockerfile(folder: Path, settings: Settings) -> Path:
     if settings.file is not None:
         chosen = folder / settings.file
         if not chosen.is_file():
-            raise ProjectNotFound(f"there is no file {chosen}", hint="check the key file or --file")
+            raise ProjectNotFound(
+                f"there is no file {chosen}", hint="its name comes from --file, or from file in devloop.toml"
+            )
         return chosen
     # BuildKit falls back to the lower-case name.
     for name in ("Dockerfile", "dockerfile"):

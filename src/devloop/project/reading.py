@@ -137,7 +137,7 @@ def read_model(
                 "file",
                 f"the build context {name} is not a folder: {value}",
                 "",
-                "check the key build_context or --build-context",
+                "the folder comes from --build-context, or from build_context in devloop.toml",
             )
         own = NO_RULES
         if (root / ".dockerignore").is_file():

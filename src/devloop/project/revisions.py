@@ -28,7 +28,8 @@ class Repository:
         """Return the repository of a project; raises DevloopError where it is in none."""
         if location.git_root is None:
             raise DevloopError(
-                f"{location.folder} is in no git repository", hint="plan without --since and --staged"
+                f"{location.folder} is in no git repository",
+                hint="devloop plan compares with the last build, devloop plan PATH prices an edit of a path",
             )
         return cls(location.git_root, environ)
 

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from devloop.cost.report import account_from_json, accounted, has_run
+from devloop.cost.report import NO_ACCOUNT, account_from_json, has_run
 from devloop.doctor.replay import Build, Commit, FileChange, Replay, fixed, is_manifest, replay
 from devloop.doctor.report import Tally
 
@@ -68,7 +68,8 @@ def builds_past(
         account = account_from_json(build.prediction)
         if account is None or account.is_background:
             continue
-        pairs = accounted(build)
+        steps = account.steps if len(account.steps) == len(build.steps) else (NO_ACCOUNT,) * len(build.steps)
+        pairs = tuple(zip(build.steps, steps, strict=True))
         varied = _vertices(
             vertices,
             (step.key for step, one in pairs if has_run(step) and one.rule in _BY_VARIABLE),

@@ -8,12 +8,14 @@ are moved as they stand; nothing that a step could tell apart (user, folder, var
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from devloop.dockerfile import instructions as ins
 from devloop.doctor.model import Finding
 from devloop.doctor.needs.free import OS_KINDS, TOOL_KINDS
-from devloop.doctor.order.items import Item, items_of, takes_root
+from devloop.doctor.order.bases import stages_below, why_shared
+from devloop.doctor.order.items import Item, chained, items_of, takes_root
 from devloop.doctor.order.passing import UnsureError, barrier, kinds_of
 from devloop.doctor.order.proposals import Proposals
 from devloop.doctor.order.shares import shares_of
@@ -33,19 +35,55 @@ _LEAST_SECONDS: Final = 1.0
 
 def order_rule(subject: Subject) -> Iterator[Finding]:
     """Find installs below copies of what they do not read, stage by stage."""
+    spoken: set[int] = set()
     for stage in subject.model.graph.stages:
-        items = items_of(subject, stage)
-        yield from _Stage(subject, items).findings()
+        found = list(_Stage(subject, items_of(subject, stage)).findings())
+        spoken |= {vertex for one in found if one.code == INSTALL for vertex in one.wasted}
+        yield from found
+    yield from _across_stages(subject, spoken)
 
 
 RULES = (order_rule,)
 
 
-class _Stage:
-    """The findings about one stage."""
+def _across_stages(subject: Subject, spoken: set[int]) -> Iterator[Finding]:
+    """Find installs of a stage whose source was copied by the one that it starts from: one for a copy."""
+    graph = subject.model.graph
+    found: dict[int, Finding] = {}
+    for stage in graph.stages:
+        stages = stages_below(graph, stage)
+        if len(stages) < 2:
+            continue
+        items = chained(subject, stages)
+        own = {item.at for item in items[-len(stage.body) :] if stage.body}
+        reason = next((why for one in stages[:-1] if (why := why_shared(subject, one))), "")
+        for one in _Stage(subject, items, own, reason).findings():
+            if one.code != INSTALL or spoken & set(one.wasted):
+                continue
+            spoken |= set(one.wasted)
+            first = found.get(one.first_line)
+            found[one.first_line] = one if first is None else _joined(first, one)
+    yield from found.values()
 
-    def __init__(self, subject: Subject, items: list[Item]) -> None:
+
+def _joined(one: Finding, other: Finding) -> Finding:
+    """Return one finding for two installs below the same copy."""
+    seconds = None if one.seconds is None or other.seconds is None else one.seconds + other.seconds
+    return replace(one, wasted=(*one.wasted, *other.wasted), seconds=seconds)
+
+
+class _Stage:
+    """The findings about one stage, or about the steps `own` of one and what it starts from.
+
+    With a `hindrance` nothing is proposed.
+    """
+
+    def __init__(
+        self, subject: Subject, items: list[Item], own: set[int] | None = None, hindrance: str = ""
+    ) -> None:
         self.items = items
+        self.own = own
+        self.hindrance = hindrance
         self.proposals = Proposals(subject, items)
 
     def findings(self) -> Iterator[Finding]:
@@ -66,6 +104,10 @@ class _Stage:
     def _is_install_below(self, item: Item, copies: list[Item]) -> bool:
         work = item.work
         if work is None or copies[0].at > item.at or self._seconds(item) < _LEAST_SECONDS:
+            return False
+        if self.own is not None and (
+            item.at not in self.own or any(copy.at in self.own for copy in copies if copy.at < item.at)
+        ):
             return False
         if work.split is not None and work.split.insert and self._keeps_downloads(item, work.split):
             return False
@@ -126,7 +168,7 @@ class _Stage:
         moved: list[Item] = above
         freed = [first]
         try:
-            proposal, moved, freed = self.proposals.move_down(above, installs)
+            proposal, moved, freed = self.proposals.move_down(above, installs, self.hindrance)
         except UnsureError as unsure:
             stops = unsure.reason
         name = _command_name(first)

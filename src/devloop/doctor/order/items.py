@@ -112,6 +112,19 @@ def items_of(subject: Subject, stage: Stage) -> list[Item]:
             item.work = work_of(item.priced, instruction, placed)
         item.above = above
         items.append(item)
+    return _blamed(items)
+
+
+def chained(subject: Subject, stages: Sequence[Stage]) -> list[Item]:
+    """Read stages that start from each other as if they were one."""
+    items = [item for stage in stages for item in items_of(subject, stage)]
+    for at, item in enumerate(items):
+        item.at = at
+    return _blamed(items)
+
+
+def _blamed(items: list[Item]) -> list[Item]:
+    """Mark the copies that take source, by what stands below them."""
     for item in items:
         item.blamed = _is_blamed(item, items)
     return items

@@ -25,12 +25,14 @@ class Proposals:
         self.items = items
         self._writer = Writer(subject, items)
 
-    def move_down(self, above: list[Item], installs: list[Item]) -> tuple[Proposal, list[Item], list[Item]]:
+    def move_down(
+        self, above: list[Item], installs: list[Item], hindrance: str = ""
+    ) -> tuple[Proposal, list[Item], list[Item]]:
         """Move the copies below the installs: also return which ones, and the steps that gain."""
         first = installs[0]
         work = first.reading
-        if work.stop:
-            raise UnsureError(work.stop)
+        if work.stop or hindrance:
+            raise UnsureError(work.stop or hindrance)
         until = first.at
         for item in above:
             self._must_pass(item, first)
@@ -44,6 +46,7 @@ class Proposals:
             and (item.work.installs or item.work.kinds & (OS_KINDS | TOOL_KINDS) or item.at == first.at)
         ]
         refuse_overwrites(moved, freed)
+        _must_keep_variables(moved, self.items[until])
         if work.split is not None and work.split.touched:
             _must_own(first, moved)
         mixed = None
@@ -109,3 +112,11 @@ def _must_own(item: Item, copies: Sequence[Item]) -> None:
     }
     if owners != {name}:
         raise UnsureError(f"{name} may not write where the source is copied: stand-ins have to")
+
+
+def _must_keep_variables(copies: Sequence[Item], last: Item) -> None:
+    """Refuse where a copy goes to another stage, which does not know the arguments of this one."""
+    for copy in copies:
+        is_elsewhere = copy.step and last.step and copy.step.stage != last.step.stage
+        if is_elsewhere and "$" in copy.instruction.text:
+            raise UnsureError("the copy uses a variable, and would stand in another stage")

@@ -95,7 +95,7 @@ class Writer:
     def _below(
         self, last: Item, blocks: Sequence[Block], mixed: tuple[bytes, bytes] | None
     ) -> tuple[LineEdit, int]:
-        """Put the moved copies below a step; where it is cut, also say how many lines its second part follows."""
+        """Put the moved copies below a step; if it is cut, also say how far below its second part is."""
         span = last.instruction.span
         moved = self.blocks.joined(blocks, last.instruction)
         parts = mixed or self._split(last, self.blocks.text(span.first, span.last))

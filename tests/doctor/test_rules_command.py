@@ -111,7 +111,9 @@ def test_npm_gives_way_to_what_its_script_starts(examine: Callable[..., Patient]
     "files",
     [
         {"package.json": '{"scripts": {"start": "next start"}}'},
-        {"package.json": '{"scripts": {"start": "NODE_ENV=production node a.js"}}'},
+        {"package.json": '{"scripts": {"start": "NODE_ENV=$MODE node a.js"}}'},
+        {"package.json": '{"scripts": {"start": "node a.js && node b.js"}}'},
+        {"package.json": '{"scripts": {"start": "node a.js"}}', ".npmrc": "node-options=--no-warnings"},
         {"package.json": '{"scripts": {"start": "node a.js", "prestart": "node b.js"}}'},
         {"package.json": '{"scripts": {}}'},
         {"package.json": "{"},
@@ -124,6 +126,59 @@ def test_a_script_that_does_more_than_start_node_is_not_replaced(
     examine: Callable[..., Patient], files: dict[str, str]
 ) -> None:
     assert examine(NPM, files).stops("package-manager-as-pid-1") != ""
+
+
+BINS = """{"packages": {
+    "node_modules/next": {"bin": {"next": "dist/bin/next"}},
+    "node_modules/one": {"bin": {"both": "a.js"}}, "node_modules/two": {"bin": {"both": "a.js"}},
+    "node_modules/next/node_modules/deep": {"bin": {"deep": "a.js"}}}}"""
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "words"),
+    [
+        (
+            '["npm", "start"]',
+            "NODE_ENV=production node a.js",
+            '["env", "NODE_ENV=production", "node", "a.js"]',
+        ),
+        ('["npm", "start"]', "cross-env A=1 B=2 node a.js", '["env", "A=1", "B=2", "node", "a.js"]'),
+        ('["npm", "start"]', "next start", '["node_modules/.bin/next", "start"]'),
+        (
+            '["npm", "run", "start"]',
+            "A=1 next start -p 80",
+            '["env", "A=1", "node_modules/.bin/next", "start", "-p", "80"]',
+        ),
+        ('["npx", "next", "start"]', "", '["node_modules/.bin/next", "start"]'),
+        ('["npx", "--yes", "next"]', "", None),
+        ('["npm", "start"]', "both", None),
+        ('["npm", "start"]', "deep", None),
+        ('["npm", "start"]', "pm2-runtime a.js", None),
+        ('["yarn", "start"]', "next start", None),
+    ],
+)
+def test_a_script_may_set_variables_and_start_a_program_of_a_package(
+    examine: Callable[..., Patient], command: str, script: str, words: str | None
+) -> None:
+    files = {"package.json": f'{{"scripts": {{"start": "{script}"}}}}', "package-lock.json": BINS}
+    patient = examine(f"FROM node:20\nWORKDIR /app\nCOPY . .\nCMD {command}\n", files)
+    if words is None:
+        assert patient.stops("package-manager-as-pid-1") != ""
+    else:
+        assert patient.changes("package-manager-as-pid-1") == f"-CMD {command}\n+CMD {words}"
+
+
+def test_a_package_manager_goes_to_the_folder_of_its_manifest_and_a_program_would_not(
+    examine: Callable[..., Patient],
+) -> None:
+    text = 'FROM node:20\nWORKDIR /app\nCOPY . .\nWORKDIR /app/src\nCMD ["npm", "start"]\n'
+    files = {"package.json": '{"scripts": {"start": "node a.js"}}', "src/a.js": "SIGTERM"}
+    assert "folder" in examine(text, files).stops("package-manager-as-pid-1")
+    right = examine(text.replace("WORKDIR /app/src\n", ""), files)
+    assert right.changes("package-manager-as-pid-1") != ""
+    assert "SIGTERM" not in right.findings[0].way_out
+    deaf = examine(text, {**files, "src/a.js": "1"})
+    assert "has to end at SIGTERM by itself" in deaf.findings[0].way_out
 
 
 def test_a_development_stage_that_could_reload_is_told_how(examine: Callable[..., Patient]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import subprocess
 import time
@@ -108,6 +109,59 @@ public class Hello {
 """,
 }
 
+NODE_DEPENDENCIES = {"ms": "2.1.3"}
+NODE_TOOLS = {"@types/ms": "2.1.0", "@types/node": "20.19.0", "typescript": "5.9.2"}
+NODE_LOCK = {
+    "name": "hello",
+    "version": "1.0.0",
+    "lockfileVersion": 3,
+    "requires": True,
+    "packages": {
+        "": {
+            "name": "hello",
+            "version": "1.0.0",
+            "dependencies": NODE_DEPENDENCIES,
+            "devDependencies": NODE_TOOLS,
+        },
+        "node_modules/ms": {"version": "2.1.3"},
+        "node_modules/@types/ms": {"version": "2.1.0", "dev": True},
+        "node_modules/@types/node": {
+            "version": "20.19.0",
+            "dev": True,
+            "dependencies": {"undici-types": "~6.21.0"},
+        },
+        "node_modules/typescript": {"version": "5.9.2", "dev": True, "bin": {"tsc": "bin/tsc"}},
+        "node_modules/undici-types": {"version": "6.21.0", "dev": True},
+    },
+}
+NODE_FILES = {
+    "package.json": json.dumps(
+        {
+            "name": "hello",
+            "version": "1.0.0",
+            "scripts": {"build": "tsc"},
+            "dependencies": NODE_DEPENDENCIES,
+            "devDependencies": NODE_TOOLS,
+        }
+    ),
+    "package-lock.json": json.dumps(NODE_LOCK),
+    "tsconfig.json": """\
+{
+  // What node takes without a word in package.json.
+  "compilerOptions": {"module": "commonjs", "outDir": "dist", "esModuleInterop": true, "types": ["node"]},
+  "include": ["src"],
+}
+""",
+    "src/greeting.ts": 'export const greeting = "hello from node";\n',
+    "src/server.ts": """\
+import { createServer } from "node:http";
+import ms from "ms";
+import { greeting } from "./greeting";
+
+createServer((_, reply) => reply.end(`${greeting}, ${process.env.MODE} ${ms(60000)}`)).listen(8080);
+""",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -149,6 +203,21 @@ SERVICES = {
         JAVA_FILES,
         "hello from java",
         1.3,
+    ),
+    "node": Service(
+        "node:20-slim",
+        "node:20-slim",
+        (
+            "ENV MODE=test",
+            "COPY package*.json ./",
+            "RUN --mount=type=cache,target=/root/.npm npm ci",
+            "COPY . .",
+            "RUN npm run build",
+            'CMD ["node", "dist/server.js"]',
+        ),
+        NODE_FILES,
+        "hello from node, test 1m",
+        1.05,
     ),
 }
 
@@ -216,7 +285,8 @@ def test_a_program_answers_the_same_from_its_smaller_image(
     service = SERVICES[name]
     for base in (service.base, service.slim):
         make_base_image(engine, base)
-    folder = written(tmp_path / "project", service.dockerfile, service.files)
+    files = {**service.files, ".dockerignore": "Dockerfile\n.dockerignore\n"}
+    folder = written(tmp_path / "project", service.dockerfile, files)
     one = proven(folder, trial, STAGE)
     assert one.finding.proposal is not None, one.proof
     assert one.proof is not None

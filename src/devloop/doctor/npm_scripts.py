@@ -104,10 +104,11 @@ def real_command(
     script may set variables, which `env` does as well, and may start a program of an installed package,
     which the lock file of npm names.
     """
-    name = script_name(words)
-    if name is None:
-        return None, "which script it runs is not certain"
-    text, problem = script_text(subject, name)
+    if program_name(words[0]) == "npx":
+        name, text, problem = "of npx", shlex.join(words[1:]), ""
+    else:
+        name = script_name(words) or ""
+        text, problem = script_text(subject, name) if name else ("", "which script it runs is not certain")
     if problem:
         return None, problem
     if workdir is not None and f"{workdir.rstrip('/')}/{MANIFEST}" not in _placed(subject):
@@ -141,9 +142,9 @@ def _placed(subject: Subject) -> frozenset[str]:
 
 def _program(subject: Subject, word: str, runner: Sequence[str]) -> str | None:
     """Return what a script's first word starts: node, or the link that npm makes for a package's program."""
-    if word == "node":
+    if word == "node" and program_name(runner[0]) != "npx":
         return word
-    if program_name(runner[0]) != "npm" or not re.fullmatch(r"[\w.-]+", word):
+    if program_name(runner[0]) not in {"npm", "npx"} or not re.fullmatch(r"[\w.-]+", word):
         return None
     lock = read_object(subject, "package-lock.json")
     packages = section(lock, "packages") if lock is not None else {}

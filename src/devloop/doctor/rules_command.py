@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from devloop.dockerfile.stages import DEFAULT_SHELL
 from devloop.doctor.graphs import chain, is_development, last_of, target_name
 from devloop.doctor.mentions import mentioned
 from devloop.doctor.model import Finding, Proposal
+from devloop.doctor.npm_scripts import BUILTINS, RUNNERS, real_command, simple_words
 from devloop.doctor.rewrite import before_command, command_start, edit_of, has_comment, text_of
 from devloop.plan.restart import reloads_itself
 
@@ -33,12 +33,6 @@ GRACE_SECONDS = 10.0
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _SHELL_WORDS = frozenset({"while", "until", "for", "if", "case", "{", "(", "!", "time"})
-_RUNNERS = frozenset({"npm", "yarn", "pnpm", "npx"})
-_BUILTINS = frozenset(
-    {"cd", ".", "source", "export", "set", "unset", "eval", "exec", "trap", "ulimit", "umask", "test", "["}
-    | {"if", "for", "while", "until", "case", "{", "!", "time", "wait", "read", "true", "false", ":"}
-    | {"echo", "printf", "exit", "alias", "shift", "function", "command", "type"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,22 +151,6 @@ def _meant_words(script: str) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def simple_words(script: str) -> tuple[str, ...] | None:
-    """Return the words of one simple command that needs no shell: no variable, operator, glob or builtin.
-
-    Quotes are fine as long as they only hold blanks together.
-    """
-    if re.search(r"[$`|&;<>(){}*?\[\]~!#\\\n\r]", script):
-        return None
-    try:
-        words = shlex.split(script)
-    except ValueError:
-        return None
-    if not words or "=" in words[0] or words[0] in _BUILTINS:
-        return None
-    return tuple(words)
-
-
 def _with_exec(subject: Subject, started: _Started) -> str | None:
     """Put `exec` in front of one command that only needs its variables filled in."""
     script = (started.script or "").strip()
@@ -180,7 +158,7 @@ def _with_exec(subject: Subject, started: _Started) -> str | None:
     first = (script.split() or [""])[0]
     if re.search(r"[`|&;<>(){}\n\r\\#\[]", without_braces) or "$(" in script:
         return None
-    if not re.fullmatch(r"[\w./+-]+", first) or first in _BUILTINS:
+    if not re.fullmatch(r"[\w./+-]+", first) or first in BUILTINS:
         return None
     if started.words:
         return _new_text(subject, started, (*started.words[:2], f"exec {script}"))
@@ -207,14 +185,13 @@ def _json(words: tuple[str, ...]) -> str:
 
 
 def package_manager(subject: Subject) -> Iterator[Finding]:
-    """Find npm, yarn or pnpm as the first process; `node FILE` is proposed where its script says so."""
+    """Find npm, yarn or pnpm as the first process; the one program that its script starts is proposed."""
     started = _started(subject)
     words = _runner_words(started) if started is not None else None
     if started is None or words is None:
         return
     runner = program_name(words[0])
-    script = _script_name(words)
-    real, stops = _real_command(subject, script)
+    real, stops = real_command(subject, words, _workdir(subject))
     text = _new_text(subject, started, real) if real is not None else None
     edit = edit_of(subject, started.instruction, text) if text is not None else None
     shown = f"{started.keyword} {_json(real)}" if real is not None else 'CMD ["node", "server.js"]'
@@ -225,7 +202,8 @@ def package_manager(subject: Subject) -> Iterator[Finding]:
         last_line=started.instruction.span.last,
         why=f"{runner} starts a shell that starts the program, and does not pass the stop signal on "
         f"reliably: a stop can take the whole {GRACE_SECONDS:.0f} s, and each start loads {runner} first",
-        way_out=f"start the program itself ({shown}), or run the container with an init (init: true)",
+        way_out=f"start the program itself ({shown}){_own_signal(subject)}, "
+        "or run the container with an init (init: true)",
         category="restart",
         proposal=Proposal((edit,), intends=frozenset({"command"})) if edit is not None else None,
         seconds=GRACE_SECONDS,
@@ -233,45 +211,22 @@ def package_manager(subject: Subject) -> Iterator[Finding]:
     )
 
 
+def _workdir(subject: Subject) -> str:
+    """Return the folder that the container starts in."""
+    return dict(subject.model.graph.configuration).get("workdir", "") or "/"
+
+
+def _own_signal(subject: Subject) -> str:
+    """Say what a first process has to do for itself, where the source does not show that it does."""
+    return "" if mentioned(subject, ("SIGTERM",)) else ", which then has to end at SIGTERM by itself"
+
+
 def _runner_words(started: _Started) -> tuple[str, ...] | None:
     """Return the words of a command that starts with a package manager."""
     words = started.words if started.script is None else tuple(started.script.split())
     while words and words[0] in {"exec", "env"}:
         words = words[1:]
-    return words if words and program_name(words[0]) in _RUNNERS else None
-
-
-def _script_name(words: tuple[str, ...]) -> str | None:
-    rest = words[1:]
-    if rest[:1] in {("run",), ("run-script",)}:
-        rest = rest[1:]
-    elif program_name(words[0]) == "npm" and rest[:1] != ("start",):
-        return None
-    return rest[0] if len(rest) == 1 and not rest[0].startswith("-") else None
-
-
-def _real_command(subject: Subject, script: str | None) -> tuple[tuple[str, ...] | None, str]:
-    """Return what a script of package.json starts, where that is node and nothing else, else why not."""
-    packages = [
-        one.path
-        for one in subject.paths
-        if one.path.rpartition("/")[2] == "package.json" and "node_modules/" not in one.path
-    ]
-    if script is None or packages != ["package.json"]:
-        return None, "which script it runs is not certain"
-    try:
-        scripts = json.loads(subject.texts("package.json") or b"{}").get("scripts", {})
-        line = scripts[script]
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None, f"package.json has no script {script}"
-    if f"pre{script}" in scripts or f"post{script}" in scripts:
-        return None, f"the script {script} has a pre or post script"
-    words = simple_words(line) if isinstance(line, str) else None
-    if words is None or words[0] != "node":
-        return None, f"the script {script} does more than start node"
-    if mentioned(subject, ("npm_package_", "npm_config_", "npm_lifecycle_")):
-        return None, "the program may read variables that npm sets"
-    return words, ""
+    return words if words and program_name(words[0]) in RUNNERS else None
 
 
 # --- targets for development ------------------------------------------------------------------------------

@@ -100,6 +100,11 @@ def test_a_broken_dockerfile_is_shown_with_its_line(project: Path, capsys: Strea
         (["watch", "--env", "=x"], "'=x' has no name"),
         (["watch", "--build-context", "app"], "'app' has no path"),
         (["plan", "--target"], "--target"),
+        (["watch", "--target", "dev"], "no stage of Dockerfile is named 'dev' (none has a name)"),
+        (["build", "--target", "dev"], "no stage of Dockerfile is named 'dev'"),
+        (["watch", "--env-file", ".env"], "the environment file .env cannot be read"),
+        (["watch", "--publish", "abc"], "cannot publish 'abc'"),
+        (["watch", "--build-context", "app=nowhere"], "app: there is no folder nowhere"),
     ],
 )
 def test_wrong_usage_ends_with_2_on_stderr(
@@ -339,7 +344,7 @@ def test_a_port_that_is_none_is_said_before_anything_is_built(tmp_path: Path) ->
         timeout=60,
         env={**os.environ, "DEVLOOP_STATE_DIR": str(tmp_path / "state")},
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "'abc' is no port" in done.stderr
     assert done.stdout == ""
 

@@ -4,6 +4,7 @@ Libraries that take long to load are imported by the command that needs them: `d
 instant.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -30,10 +31,13 @@ from devloop.cli_print import print_found, print_lines
 from devloop.errors import EXIT_BUG, EXIT_ERROR, EXIT_INTERRUPTED, DevloopError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from devloop.loop.driver import Session
     from devloop.plan.model import Plan
     from devloop.project.discover import Location
     from devloop.project.settings import Settings
+    from devloop.project.workspace import Workspace
     from devloop.ui.plantext import LayerRow
 
 app = typer.Typer(
@@ -145,16 +149,18 @@ def _run_session(path: Path, flags: Flags, *, once: bool) -> "tuple[int, Session
     started = time.monotonic()
     location, settings, config = project_of(path, flags)
 
-    from devloop.engine.runspec import parse_publish
     from devloop.loop.driver import Session
     from devloop.project.memory import Memory
     from devloop.project.workspace import Workspace
     from devloop.ui import DisplayClosed, make_display, reading_keys
 
-    for port in settings.publish:
-        parse_publish(port)  # a bad one is said now, and not after the build
     memory = Memory(location)
     workspace = Workspace.remembered(location, settings, memory, os.environ)
+    try:
+        _refuse_wrong(flags, workspace)
+    except BaseException:
+        memory.close()
+        raise
     display = make_display(settings.output, sys.stdout, os.environ, once=once)
 
     def reload() -> "tuple[Location, Settings]":
@@ -172,6 +178,61 @@ def _run_session(path: Path, flags: Flags, *, once: bool) -> "tuple[int, Session
         display.close()
         memory.close()
     return status, session
+
+
+def _refuse_wrong(flags: Flags, workspace: "Workspace") -> None:
+    """Refuse flags that no edit of a file can make right: a session would wait for it in vain.
+
+    The same mistake in a file is said by the session, which goes on when the file is mended.
+    """
+    from devloop.engine.runspec import parse_publish
+    from devloop.loop.keeper import read_env_file
+
+    location = workspace.location
+    for port in workspace.settings.publish:
+        with _blaming(flags, "publish"):
+            parse_publish(port)
+    for name in flags.get("env_file") or ():
+        with _blaming(flags, "env_file"):
+            read_env_file(location.folder / name)
+    for name, value in (flags.get("build_context") or {}).items():
+        if "://" not in value and not (location.folder / value).is_dir():
+            raise typer.BadParameter(f"{name}: there is no folder {value}", param_hint="--build-context")
+    target = flags.get("target")
+    if target:
+        stages = _stages(location)
+        if stages and target.lower() not in stages:
+            named = ", ".join(stage for stage in stages if stage) or "none has a name"
+            raise typer.BadParameter(
+                f"no stage of {location.shown_dockerfile} is named {target!r} ({named})",
+                param_hint="--target",
+            )
+
+
+@contextlib.contextmanager
+def _blaming(flags: Flags, name: str) -> "Iterator[None]":
+    """Blame the flag, if there is one, for what else would be said of the settings."""
+    try:
+        yield
+    except DevloopError as error:
+        if not flags.get(name):
+            raise
+        hint = f" ({error.hint})" if error.hint else ""
+        option = f"--{name.replace('_', '-')}"
+        raise typer.BadParameter(f"{error.message}{hint}", param_hint=option) from error
+
+
+def _stages(location: "Location") -> list[str]:
+    """Return the names of the stages; nothing where the Dockerfile cannot be read as one."""
+    from devloop.dockerfile.instructions import Dockerfile, From, parse
+
+    try:
+        read = parse(location.dockerfile.read_bytes(), file=location.shown_dockerfile)
+    except OSError:
+        return []
+    if not isinstance(read, Dockerfile):
+        return []
+    return [one.alias or "" for one in read.instructions if isinstance(one, From)]
 
 
 @app.command(

@@ -102,6 +102,14 @@ def test_without_such_a_commit_nothing_is_found(tmp_path: Path) -> None:
     assert found(tmp_path, [package(), package(dependencies={"ms": "2.1.2"})]) == []
 
 
+def test_with_the_change_nothing_is_found_any_more(tmp_path: Path) -> None:
+    versions = [package(), package(scripts={"test": "a"})]
+    (finding,) = found(tmp_path / "before", versions)
+    assert finding.proposal is not None
+    changed = apply_edits(DOCKERFILE.encode(), finding.proposal.edits).decode()
+    assert found(tmp_path / "after", versions, changed) == []
+
+
 def test_where_the_order_is_wrong_that_is_said_instead(tmp_path: Path) -> None:
     dockerfile = "FROM node:20-slim\nWORKDIR /app\nCOPY . .\nRUN npm ci\n"
     assert found(tmp_path, [package(), package(scripts={"test": "a"})], dockerfile) == []
@@ -404,15 +412,13 @@ def test_a_mounted_manifest_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_stage_of_that_name_makes_the_new_one_take_another(tmp_path: Path) -> None:
-    read = subject(
-        tmp_path,
-        "FROM busybox AS manifest\n" + NODE + "RUN npm ci\nCOPY --from=manifest /a /a\n",
-        {"package.json": package(), **dict.fromkeys(LOCKS, "{}")},
-    )
+    copies = "COPY --from=manifest /a /\nCOPY --from=manifest-2 /b /\n"
+    files = {"package.json": package(), **dict.fromkeys(LOCKS, "{}")}
+    read = subject(tmp_path, f"FROM busybox AS manifest\n{NODE}RUN npm ci\n{copies}", files)
     one = next(step for step in read.steps if step.step.keyword == "RUN")
     after = apply_edits(read.source, proposal_of(read, one, ("package.json",)).edits).decode()
-    assert "COPY --from=manifest-2 /manifest/package.json ./" in after
-    assert "FROM node:20-slim AS manifest-2\n" in after
+    assert "COPY --from=manifest-3 /manifest/package.json ./" in after
+    assert "FROM node:20-slim AS manifest-3\n" in after
 
 
 def test_a_version_is_idle_for_poetry_and_pdm_only(tmp_path: Path) -> None:

@@ -145,12 +145,15 @@ def _base_words(subject: Subject, stage: Stage) -> str:
 
 
 def _free_name(subject: Subject) -> str:
-    taken = {
-        word
-        for one in subject.dockerfile.instructions
-        if isinstance(one, ins.From)
-        for word in (one.alias, one.image)
-    }
+    """Return a name that no stage has, and no image that something is taken from."""
+    taken: set[str | None] = set()
+    for one in subject.dockerfile.instructions:
+        if isinstance(one, ins.From):
+            taken |= {one.alias, one.image}
+        elif isinstance(one, ins.Copy):
+            taken.add(one.from_)
+        elif isinstance(one, ins.Run):
+            taken |= {mount.get("from") for mount in one.mounts}
     return next(
         name
         for number in count(1)

@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Final
 
 from devloop.cost.manifests import compare, is_lock, read_manifest
 from devloop.doctor import manifest_stages
+from devloop.doctor.graphs import context_takings, steps_above
 from devloop.doctor.manifest_installs import StoppedError
 from devloop.doctor.manifest_steps import proposal_of
+from devloop.doctor.mentions import copied_files
 from devloop.doctor.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
+    from devloop.dockerfile.stages import Step
     from devloop.doctor.model import PricedStep, Proposal, Subject
     from devloop.doctor.replay import Replay
 
@@ -80,14 +83,24 @@ def idle_runs(found: Replay, vertex: int, idle: IdleEdits) -> IdleRuns:
 def manifest_findings(
     subject: Subject, found: Replay, idle: IdleEdits, spoken: AbstractSet[int] = frozenset()
 ) -> Iterator[Finding]:
-    """Find expensive installs that idle edits ran; `spoken` are vertices that another finding speaks of."""
+    """Find expensive installs that idle edits ran; `spoken` are vertices that another finding speaks of.
+
+    Where a manifest comes to an install by way of another stage only, that stage may well be the cut.
+    """
     for one in subject.steps:
         vertex, kinds = one.step.vertex, one.classification.kinds if one.classification is not None else ()
         if vertex is None or vertex in spoken or not one.cost.expensive or _INSTALLS.isdisjoint(kinds):
             continue
         runs = idle_runs(found, vertex, idle)
-        if runs.builds:
+        if runs.builds and not set(runs.paths).isdisjoint(_taken(subject, one.step)):
             yield _finding(subject, one, runs, found.commits)
+
+
+def _taken(subject: Subject, step: Step) -> frozenset[str]:
+    """Return the files of the context that an install and what it stands on take themselves."""
+    graph = subject.model.graph
+    takings = [taken for one in (*steps_above(graph, step), step) for taken in context_takings(graph, one)]
+    return frozenset(one.path for one in copied_files(subject, takings))
 
 
 def _finding(subject: Subject, one: PricedStep, runs: IdleRuns, commits: int) -> Finding:

@@ -74,6 +74,19 @@ def test_without_the_first_step_nobody_knows_where_the_base_ends() -> None:
     assert weights.base is None
 
 
+def test_a_script_with_a_program_of_its_own_is_known_by_its_name() -> None:
+    text = "FROM a\nRUN <<EOT\n#!/usr/bin/env python\nprint()\nEOT\nRUN <<EOT\necho\nEOT\n"
+    said = HistoryEntry("RUN |1 X=1 /bin/sh -c /dev/pipes/EOT # buildkit", 7)
+    shell = HistoryEntry("RUN |1 X=1 /bin/sh -c echo\n # buildkit", 5)
+    assert by_line(text, said, shell)[0] == {2: 7, 6: 5}
+    assert by_line(text.replace("EOT", "EOS"), said, shell)[0] == {6: 5}
+
+
+def test_a_copy_in_the_form_of_a_list_is_said_as_words() -> None:
+    text = 'FROM a\nCOPY --chown=1:1 ["a b", "c", "/d e/"]\n'
+    assert by_line(text, HistoryEntry("COPY --chown=1:1 a b c /d e/ # buildkit", 3))[0] == {2: 3}
+
+
 def test_an_equal_step_of_the_base_image_is_not_taken_for_ours() -> None:
     lines, weights = by_line(
         "FROM a\nRUN x\nRUN y\n",

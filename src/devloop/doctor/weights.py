@@ -12,6 +12,8 @@ from ast import literal_eval
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from devloop.dockerfile import instructions as ins
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -72,10 +74,23 @@ def _is_of(graph: BuildGraph, step: Step, entry: HistoryEntry) -> bool:
     if step.keyword == "WORKDIR":
         return said.rstrip("/") == (step.destination or "/").rstrip("/")
     if step.keyword == "RUN":
+        script = _script(step)
+        if script is not None and said.split(" ")[-1] == script:
+            return True
         command = _command(graph, step)
         # `|1 NAME=value` stands before the command where the step sees build arguments.
         return said == command or (bool(_ARGS.match(said)) and said.endswith(f" {command}"))
-    return _FLAGS.sub("", said) == _FLAGS.sub("", " ".join(step.text.split()[1:]))
+    text = _FLAGS.sub("", " ".join(step.text.split()[1:]))
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1].replace(", ", " ")
+    return _FLAGS.sub("", said) == text
+
+
+def _script(step: Step) -> str | None:
+    """Return what is run where a heredoc says its own program: a file by its name, whatever it holds."""
+    run = step.instruction
+    script = ins.run_script(run) if isinstance(run, ins.Run) else None
+    return script.path if isinstance(script, ins.HeredocFile) else None
 
 
 def _command(graph: BuildGraph, step: Step) -> str:

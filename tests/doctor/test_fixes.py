@@ -27,7 +27,7 @@ def texts(folder: Path) -> Mapping[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.stat().st_size < 1 << 20
+        if path.is_file() and path.stat().st_size < 1 << 20 and ".git" not in path.parts
     }
 
 

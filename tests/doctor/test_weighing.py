@@ -277,3 +277,36 @@ def test_a_date_that_is_given_at_the_build_is_in_no_commit(
 )
 def test_a_history_that_says_too_little_is_told_well(builds: int, commits: int, sentence: str) -> None:
     assert too_few(builds, commits) == sentence
+
+
+def test_prose_beside_an_ignore_file_is_found_where_it_is_edited_often(
+    repository: Repository, workspace: Workspace
+) -> None:
+    repository.commit({".dockerignore": ".git\nDockerfile\n.dockerignore\n", "docs/use.md": "a"})
+    edited(repository, "app.py", times=8)
+    edited(repository, "docs/use.md", times=2)
+    edited(repository, "README.md", times=1)
+    # The first commit of the page, two edits of it, and one of the README.
+    codes = [one.finding.code for one in examine(workspace).findings]
+    assert "context-junk" not in codes
+    edited(repository, "docs/use.md", times=2)
+    one = only(examine(workspace), "context-junk")
+    assert one.finding.title == "README.md, docs/ reach COPY on line 3"
+    assert one.commits is not None
+    assert (shares(one), one.commits.paths) == (((6, 14), None), ("docs/use.md", "README.md"))
+    assert one.finding.proposal is not None
+    assert one.finding.proposal.files[".dockerignore"].endswith(b"README.md\ndocs\n")
+
+
+def test_a_folder_of_prose_stays_where_the_source_names_it_or_a_program_is_in_it(
+    repository: Repository, workspace: Workspace
+) -> None:
+    ignored = ".git\nDockerfile\n.dockerignore\nREADME.md\n"
+    repository.commit({".dockerignore": ignored, "docs/use.md": "a", "app.py": "open('docs/use.md')\n"})
+    edited(repository, "docs/use.md", times=8)
+    assert [one.finding.code for one in examine(workspace).findings if one.finding.bytes] == []
+    repository.commit({"app.py": "1\n", "docs/conf.py": "1\n"})
+    edited(repository, "docs/use.md", times=8)
+    assert [one.finding.code for one in examine(workspace).findings if one.finding.bytes] == []
+    repository.commit({"docs/conf.py": None})
+    assert only(examine(workspace), "context-junk").commits is not None

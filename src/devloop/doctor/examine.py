@@ -26,7 +26,16 @@ from devloop.doctor.proof import Limits, prove
 from devloop.doctor.replay import is_manifest
 from devloop.doctor.report import Examination, Examined
 from devloop.doctor.subject import read_subject, with_source
-from devloop.doctor.weighing import COMMITS, History, left_out, read_history, rebased, saving_of, weigh
+from devloop.doctor.weighing import (
+    COMMITS,
+    FEWEST_BUILDS,
+    History,
+    left_out,
+    read_history,
+    rebased,
+    saving_of,
+    weigh,
+)
 from devloop.project.reading import ReadingProblem
 
 if TYPE_CHECKING:
@@ -74,7 +83,7 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
     proving = proving or Proving()
     subject = _subject(workspace, proving)
     history = read_history(workspace, limit)
-    found = _all_findings(subject, history)
+    found = _all_findings(workspace, subject, history)
     kept = unsilenced(subject, found, workspace.settings.doctor.ignore)
     weighed = _weighed(workspace, subject, kept, history)
     proven: list[Examined] = []
@@ -228,7 +237,9 @@ def fix(
         files.update(proposal.files)
         done.append(one)
         subject, history = again, rebased(workspace, again, history)
-        found = unsilenced(subject, _all_findings(subject, history), workspace.settings.doctor.ignore)
+        found = unsilenced(
+            subject, _all_findings(workspace, subject, history), workspace.settings.doctor.ignore
+        )
         before, left = left, Counter(_name(each) for each in found)
         if left[_name(one.finding)] >= before[_name(one.finding)]:
             # Its change leaves it there: once is enough.
@@ -249,9 +260,14 @@ def findings_of(subject: Subject, rules: Sequence[Rule] = RULES) -> tuple[Findin
     return tuple({(one.code, one.first_line, one.last_line, one.title): one for one in found}.values())
 
 
-def _all_findings(subject: Subject, history: History) -> tuple[Finding, ...]:
-    """Run the rules, and the one that goes by history; where the order is wrong, that is said first."""
+def _all_findings(workspace: Workspace, subject: Subject, history: History) -> tuple[Finding, ...]:
+    """Run the rules, and those that go by history; where the order is wrong, that is said first."""
     found = findings_of(subject)
+    prose = rules_context.edited_prose(subject)
+    if prose is not None:
+        tally = weigh(workspace, subject, prose, history).tally
+        if tally is not None and tally.runs >= FEWEST_BUILDS:
+            found = (*found, prose)
     if history.git is None:
         return found
     spoken = {vertex for one in found if one.code == rules_order.INSTALL for vertex in one.wasted}

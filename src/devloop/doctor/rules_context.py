@@ -111,6 +111,13 @@ _PROSE = re.compile(
 )
 """Files at the root that people edit, and that hardly a build reads."""
 
+_PROSE_FOLDERS = frozenset({"docs", "doc", ".circleci", ".gitlab", ".changeset"})
+_PROSE_ENDS = (
+    *(".md", ".mdx", ".rst", ".adoc", ".txt", ".yml", ".yaml"),
+    *(".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".drawio", ".puml", ".mmd"),
+)
+"""Folders at the root, where nothing but text and pictures is in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -124,6 +131,7 @@ def needless_files(subject: Subject) -> Iterator[Finding]:
     """Find what needlessly reaches a COPY, with the lines of the ignore file that keep it out.
 
     Prose counts only where an expensive step stands on the COPY: there an edit of a README runs it again.
+    Beside an ignore file that keeps out all the rest it is for `edited_prose` to find.
     """
     copy = _broad_copy(subject)
     copied = copied_files(subject)
@@ -131,13 +139,36 @@ def needless_files(subject: Subject) -> Iterator[Finding]:
         return
     junk = _junk(subject, copied)
     large = _large(copied, junk)
-    if subject.ignore_source is not None and not junk and not large:
-        prose: list[_Found] = []
-    else:
-        prose = _prose(subject, copied) if _is_dear_below(subject, copy) else []
+    is_all_prose = subject.ignore_source is not None and not junk and not large
+    prose = [] if is_all_prose or not _is_dear_below(subject, copy) else _prose(subject, copied)
+    if junk or large or prose:
+        yield _finding(subject, copy, junk, large, prose)
+
+
+def edited_prose(subject: Subject) -> Finding | None:
+    """Find prose that an ignore file lets through to an expensive step, and nothing else that is needless.
+
+    Whether anybody edits it is a question to history, so whoever asks drops the finding where nobody does.
+    """
+    copy = _broad_copy(subject)
+    copied = copied_files(subject)
+    if copy is None or subject.ignore_source is None or not _is_dear_below(subject, copy):
+        return None
+    junk = _junk(subject, copied)
+    prose = _prose(subject, copied)
+    if junk or _large(copied, junk) or not prose:
+        return None
+    return _finding(subject, copy, [], [], prose)
+
+
+def _finding(
+    subject: Subject,
+    copy: Step,
+    junk: Sequence[_Found],
+    large: Sequence[ContextFile],
+    prose: Sequence[_Found],
+) -> Finding:
     found = [*junk, *prose]
-    if not found and not large:
-        return
     size = sum(one.size for each in found for one in each.files) + sum(one.size for one in large)
     count = sum(len(each.files) for each in found) + len(large)
     proposal, stops = _ignoring(subject, [each.line for each in found])
@@ -148,7 +179,7 @@ def needless_files(subject: Subject) -> Iterator[Finding]:
     verb = "reach" if len(junk) + len(large) + len(prose) > 1 else "reaches"
     sending = size / BYTES_A_SECOND + count / FILES_A_SECOND
     wasted = _rerun_by(subject, [one for each in found for one in each.files]) if proposal else ()
-    yield Finding(
+    return Finding(
         code=NEEDLESS if has_file else NO_FILE,
         title=f"{names} {verb} {copy.keyword} on line {copy.span.first}"
         + ("" if has_file else ", and there is no .dockerignore"),
@@ -380,11 +411,22 @@ def _large(copied: Sequence[ContextFile], junk: Sequence[_Found]) -> list[Contex
 
 def _prose(subject: Subject, copied: Sequence[ContextFile]) -> list[_Found]:
     files = [one for one in copied if "/" not in one.path and _PROSE.fullmatch(one.path)]
-    named = mentioned(subject, [one.path for one in files]) if files else frozenset()
-    return [
-        _Found(one.path, one.path, "text that no step reads", (one,))
-        for one in files
-        if one.path not in named and not _names(subject, one.path)
+    folders: dict[str, list[ContextFile]] = {}
+    for one in copied:
+        top, slash, _ = one.path.partition("/")
+        if slash and top in _PROSE_FOLDERS:
+            folders.setdefault(top, []).append(one)
+    asked: dict[str, tuple[str, ...]] = {one.path: (one.path,) for one in files}
+    asked.update({folder: (f"{folder}/", f'"{folder}"', f"'{folder}'") for folder in folders})
+    named = mentioned(subject, [text for texts in asked.values() for text in texts]) if asked else frozenset()
+    kept = {path for path, texts in asked.items() if named.isdisjoint(texts) and not _names(subject, path)}
+    found = [
+        _Found(one.path, one.path, "text that no step reads", (one,)) for one in files if one.path in kept
+    ]
+    return found + [
+        _Found(folder, f"{folder}/", "text that no step reads", tuple(inside))
+        for folder, inside in sorted(folders.items())
+        if folder in kept and all(one.path.lower().endswith(_PROSE_ENDS) for one in inside)
     ]
 
 

@@ -145,6 +145,32 @@ def test_one_that_cannot_even_start_gives_way_as_well(containers: Containers, sp
     assert containers.wait_healthy(old.id).ok
 
 
+def test_one_that_cannot_be_prepared_at_a_second_port_is_no_crash_and_the_old_one_serves(
+    containers: Containers, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = containers.run(spec)
+    containers.wait_healthy(old.id)
+    start, refusals, prepared = Containers.start, [EngineRefused(500, "port is already allocated")], []
+
+    def start_later(self: Containers, ident: str) -> None:
+        if ident != old.id and refusals:
+            raise refusals.pop()
+        start(self, ident)
+
+    def prepare(ident: str) -> None:
+        prepared.append(ident)
+        if len(prepared) == 2:
+            raise DevloopError("a file has changed")
+
+    monkeypatch.setattr(Containers, "start", start_later)
+    with pytest.raises(DevloopError, match="a file has changed"):
+        containers.replace(old.id, version(spec, "two"), prepare=prepare)
+    assert len(prepared) == 2
+    assert [one.id for one in containers.find(spec.project)] == [old.id]
+    assert containers.wait_healthy(old.id).ok
+    assert served(containers.inspect(old.id)) == "one"
+
+
 def test_without_rollback_the_broken_one_stays_to_be_looked_at(containers: Containers, spec: RunSpec) -> None:
     old = containers.run(spec)
     result = containers.replace(old.id, replace(spec, command=("sh", "-c", "exit 9")), rollback=False)

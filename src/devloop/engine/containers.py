@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 _PORT_TAKEN = ("port is already allocated", "address already in use", "ports are not available")
 
 
+class _NotPrepared(Exception):  # noqa: N818 - it goes no further than this module
+    """A container could not be prepared after another one had to make room for it."""
+
+    def __init__(self, error: DevloopError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """How a stop went; `killed` says that the grace period ran out."""
@@ -337,6 +345,10 @@ class Containers:
             new = self._start_somewhere(new, spec, temporary, prepare)
         except EngineUnavailable:
             raise
+        except _NotPrepared as refused:
+            if before is not None and before.is_running:
+                self._start_again(before.id)
+            raise refused.error from refused
         except DevloopError as refused:
             error = refused.message
             health = Health(ok=False, seconds=0.0, how="exited")
@@ -404,7 +416,12 @@ class Containers:
                     raise
                 self.remove(ident)
                 ident = self.create(spec, name=name, guess=False)
-                self._prepare(ident, prepare)
+                try:
+                    self._prepare(ident, prepare)
+                except EngineUnavailable:
+                    raise
+                except DevloopError as refused:
+                    raise _NotPrepared(refused) from refused
                 self.start(ident)
         except EngineRefused as error:
             self.remove(ident)

@@ -59,6 +59,7 @@ MEANT: list[tuple[str, str, tuple[Intent, ...]]] = [
         "COPY c .\nRUN composer install --no-scripts\nCOPY . .\nRUN composer dump-autoload -o\n",
         ("order",),
     ),
+    ("RUN apk update && apk add a\n", "RUN apk add --no-cache a\n", ("install cache",)),
 ]
 
 
@@ -91,6 +92,7 @@ def test_the_same_without_its_intent_is_a_difference(
         ("COPY . .\n", "COPY --chown=u . .\n", ("order",), "(owner)"),
         ("RUN npm ci\n", "RUN --mount=type=bind,target=/x npm ci\n", ("cache mount",), "(mounts)"),
         ("RUN --network=none make\n", "RUN make\n", ("cache mount",), "(network)"),
+        ("RUN apk update && apk add a\n", "RUN apk add a\n", ("install cache",), "(command)"),
         ("CMD a\n", "CMD b\n", ("order",), "the image's configuration differs: cmd"),
         ("EXPOSE 1\n", "\n", ("command", "stage"), "the image's configuration differs: expose"),
         ("ENV A=1\n", "ENV A=2\n", ("cache mount",), "the image's configuration differs: env"),

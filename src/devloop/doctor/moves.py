@@ -182,6 +182,7 @@ _CLEANUPS: Final = re.compile(
     r"|unset\s+(?:PIP_NO_CACHE_DIR|UV_NO_CACHE)"
     r"|echo\s.*>\s*/etc/apt/apt\.conf\.d/keep-cache|touch\s.*|true|:"
 )
+_INDEX: Final = re.compile(r"apk (?:-U )?update")
 _CACHE_FLAGS: Final = re.compile(
     r"\s--(?:no-cache-dir|no-cache|prefer-offline|no-restore|cache(?:-dir|-folder)?[= ]\S+)(?=\s|$)"
     r"|(?:^|(?<=\s))(?:PIP_NO_CACHE_DIR|UV_LINK_MODE|UV_NO_CACHE|POETRY_NO_CACHE)=\S+\s"
@@ -317,9 +318,15 @@ def _may_pair(old: Deed, new: Deed, intends: frozenset[Intent]) -> bool:
 
 
 def _same_commands(old: Deed, new: Deed, intends: frozenset[Intent]) -> bool:
-    """Tell whether two commands are one but for cleaning up, for flags of caches, and for owners."""
+    """Tell whether two commands are one but for cleaning up, for flags of caches, and for owners.
+
+    `apk add --no-cache` fetches the index by itself, so an `apk update` before it may go.
+    """
     is_owner = "owner" in intends
-    return _commands(old, without_owners=is_owner) == _commands(new, without_owners=is_owner)
+    before, after = (_commands(deed, without_owners=is_owner) for deed in (old, new))
+    if re.search(r"\bapk add\b.*\s--no-cache\s", f"{new.part('command')} "):
+        before, after = ([one for one in found if not _INDEX.fullmatch(one)] for found in (before, after))
+    return before == after
 
 
 def _commands(deed: Deed, *, without_owners: bool) -> list[str]:

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 
 NODE = """
-const folders = JSON.parse(process.argv[1]);
-for (const folder of folders) { process.chdir(folder); Function("require", process.argv[2])(require); }
+const [folders, name, script] = process.argv.slice(1);
+process.argv = ["node", "-", name];
+for (const folder of JSON.parse(folders)) { process.chdir(folder); Function("require", script)(require); }
 """
 PYTHON = """
 import json, os, sys
-for folder in json.loads(sys.argv[1]):
+folders, name, script = sys.argv[1:]
+sys.argv = ["-", name]
+for folder in json.loads(folders):
     os.chdir(folder)
-    exec(sys.argv[2], {})
+    exec(script, {})
 """
 
 
@@ -37,7 +40,7 @@ def run(folder: Path, name: str, sources: list[bytes]) -> list[bytes]:
         (one / name).write_bytes(source)
     program = ("node", "-e", NODE) if name == "package.json" else (sys.executable, "-c", PYTHON)
     listed = json.dumps([str(one) for one in folders])
-    subprocess.run((*program, listed, script(name)), check=True, capture_output=True)
+    subprocess.run((*program, listed, name, script(name)), check=True, capture_output=True)
     return [(one / name).read_bytes() for one in folders]
 
 
@@ -173,3 +176,22 @@ def test_of_a_broken_manifest_nothing_is_said_and_the_program_leaves_it(
 def test_a_manifest_with_a_hook_that_is_not_known_stays_as_it_is() -> None:
     source = json.dumps({"scripts": {"prepare": "npm run build"}, "description": "x"}).encode()
     assert cut("package.json", source) is source
+
+
+def test_manifests_of_a_workspace_are_cut_together_or_not_at_all(tmp_path: Path) -> None:
+    texts = {
+        "package.json": {"jest": 1, "scripts": {"prepare": "npm run x -ws"}},
+        "a/package.json": {"jest": 1},
+    }
+    (tmp_path / "a").mkdir()
+
+    def cut_together() -> list[dict[str, object]]:
+        for path, document in texts.items():
+            (tmp_path / path).write_text(json.dumps(document))
+        words = ("node", "-", *texts)
+        subprocess.run(words, cwd=tmp_path, input=script("package.json").encode(), check=True)
+        return [json.loads((tmp_path / path).read_text()) for path in texts]
+
+    assert cut_together() == list(texts.values())
+    texts["package.json"] = {"jest": 1, "scripts": {"prepare": "husky"}}
+    assert cut_together() == [{"scripts": {"prepare": "husky"}}, {}]

@@ -121,7 +121,7 @@ def test_for_npm_a_stage_writes_the_manifest_that_the_install_reads(tmp_path: Pa
         "FROM node:20-slim AS manifest",
         "WORKDIR /manifest",
         "COPY package.json ./",
-        "RUN node <<'EOF'",
+        "RUN node - package.json <<'EOF'",
         "EOF",
         "",
         "FROM node:20-slim",
@@ -158,7 +158,7 @@ COPY src src
         "FROM ${BASE} AS manifest",
         "WORKDIR /manifest",
         "COPY pyproject.toml ./",
-        "RUN python <<'EOF'",
+        "RUN python - pyproject.toml <<'EOF'",
         "EOF",
         "",
         "# The packages.",
@@ -206,6 +206,7 @@ def stops(
         "Pipfile.lock": "{}",
         "composer.json": "{}",
         "Gemfile": "",
+        "other.json": "{}",
         **dict.fromkeys(LOCKS, "{}"),
         **(files or {}),
     }
@@ -290,10 +291,9 @@ def test_a_step_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, command: st
         (NODE.replace("node:", "acme/node:"), "the stage does not start from the official image of node"),
         (NODE.replace("node:", "debian:"), "the stage does not start from the official image of node"),
         (NODE.replace("COPY", "ADD"), "the manifest is added, not copied"),
-        (
-            NODE.replace("COPY package.json ", "COPY . . \nCOPY "),
-            "the manifest is copied with its whole folder",
-        ),
+        ("FROM node:20-slim\nWORKDIR /app\nCOPY . .\n", "the manifest is copied with its whole folder"),
+        (f"{NODE}COPY . .\n", "the manifest is copied more than once, or not from the context"),
+        (f"{NODE}COPY other.json ./yarn.lock\n", "one copy overwrites what another one brought"),
         (f"{NODE}COPY package.json ./\n", "the manifest is copied more than once, or not from the context"),
         (f"{NODE}RUN npm run x\n", "a step between the copy and the install may read the manifest"),
         (
@@ -318,11 +318,7 @@ def test_a_place_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, dockerfile
 @pytest.mark.parametrize(
     ("command", "files", "reason"),
     [
-        (
-            "npm ci",
-            {"package.json": package(workspaces=["a"])},
-            "the manifests of a workspace belong together",
-        ),
+        ("npm ci", {"package.json": package(workspaces=["a"])}, OFFERED),
         (
             "npm ci",
             {"package.json": package(scripts={"prepare": "node a.js"})},
@@ -331,11 +327,6 @@ def test_a_place_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, dockerfile
         ("npm ci", {"package.json": package(scripts={"prepare": "husky || true"})}, OFFERED),
         ("npm ci", {"package.json": "{"}, "package.json cannot be read"),
         ("pnpm i --frozen-lockfile", {".pnpmfile.cjs": "x"}, "a hook of pnpm may read all of the manifest"),
-        (
-            "pnpm i --frozen-lockfile",
-            {"pnpm-workspace.yaml": "packages:\n- a\n"},
-            "the manifests of a workspace belong together",
-        ),
         (
             "yarn --immutable",
             {".yarnrc.yml": "plugins:\n"},
@@ -366,10 +357,11 @@ def test_what_stands_in_the_files_of_node_may_stop_it(
             "pyproject.toml is a manifest of two tools, and uv compares its version with the lock",
         ),
         ("uv sync --frozen --no-install-project", "[tool.poetry]\n", OFFERED),
+        ("uv sync --frozen --no-install-workspace", '[tool.uv.workspace]\nmembers = ["a"]\n', OFFERED),
         (
-            "uv sync --frozen --no-install-workspace",
+            "uv sync --frozen --no-install-project",
             '[tool.uv.workspace]\nmembers = ["a"]\n',
-            "the manifests of a workspace belong together",
+            "the project itself is installed, with all that its manifest says",
         ),
         (
             "pdm sync --no-self",
@@ -404,6 +396,78 @@ def test_what_stands_in_the_manifest_of_python_may_stop_it(
 def test_the_image_has_to_have_a_python_that_reads_toml(tmp_path: Path, image: str, reason: str) -> None:
     dockerfile = PYTHON.replace("python:3.12-slim", image)
     assert stops(tmp_path, f"{dockerfile}RUN poetry install --no-root\n", path="pyproject.toml") == reason
+
+
+MEMBERS = """\
+FROM node:20-slim
+WORKDIR /app
+COPY package*.json ./
+COPY web/package.json web/
+COPY shared/package.json shared/tsconfig.json ./shared/
+RUN npm ci
+COPY . .
+"""
+IN_WORKSPACE = {
+    "package.json": package(workspaces=["web", "shared"]),
+    "package-lock.json": "{}",
+    "web/package.json": package(),
+    "shared/package.json": package(name="shared"),
+    "shared/tsconfig.json": "{}",
+}
+
+
+def test_the_manifests_of_a_workspace_are_cut_by_one_stage(tmp_path: Path) -> None:
+    read = subject(tmp_path, MEMBERS, IN_WORKSPACE)
+    one = next(step for step in read.steps if step.step.keyword == "RUN")
+    proposal = proposal_of(read, one, ("web/package.json", "shared/package.json", "package.json"))
+    after = apply_edits(read.source, proposal.edits).decode()
+    assert after.startswith("""\
+FROM node:20-slim AS manifest
+WORKDIR /manifest
+COPY package.json ./
+COPY shared/package.json shared/
+COPY web/package.json web/
+RUN node - package.json shared/package.json web/package.json <<'EOF'
+""")
+    assert after.endswith("""\
+FROM node:20-slim
+WORKDIR /app
+COPY package-lock.json ./
+COPY --from=manifest /manifest/package.json ./
+COPY --from=manifest /manifest/web/package.json web/
+COPY shared/tsconfig.json ./shared/
+COPY --from=manifest /manifest/shared/package.json ./shared/
+RUN npm ci
+COPY package*.json ./
+COPY web/package.json web/
+COPY shared/package.json shared/tsconfig.json ./shared/
+COPY . .
+""")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"web/package.json": package(scripts={"prepare": "node a.js"})},
+            "a hook in web/package.json may read all of it",
+        ),
+        (
+            {"package.json": package(scripts={"prepare": "npm run x -ws"})},
+            "a hook in package.json may read all of it",
+        ),
+        (
+            {"web/package.json": package(dependencies={"shared": "file:../shared"})},
+            "a member of the workspace may be copied into node_modules",
+        ),
+        ({".npmrc": "install-links=true\n"}, "a member of the workspace may be copied into node_modules"),
+    ],
+)
+def test_a_workspace_in_which_a_manifest_is_read_or_kept_is_left_alone(
+    tmp_path: Path, files: dict[str, str], reason: str
+) -> None:
+    dockerfile = MEMBERS.removesuffix("COPY . .\n")
+    assert stops(tmp_path, dockerfile, {**IN_WORKSPACE, **files}, "shared/package.json") == reason
 
 
 def test_a_mounted_manifest_is_left_alone(tmp_path: Path) -> None:

@@ -275,23 +275,25 @@ def _shown(command: Command) -> str:
 # What else decides ----------------------------------------------------------------------------------------
 
 
-def look_beside(subject: Subject, program: str, path: str) -> None:
-    """Stop where a file beside the manifest makes the installer read more of it, or other manifests."""
+def look_beside(subject: Subject, program: str, path: str, *, has_members: bool) -> None:
+    """Stop where a file beside the manifest makes the installer read all of it, or keep copies of members."""
     folder = posixpath.dirname(path)
 
     def text(name: str) -> str:
         found = subject.texts(posixpath.join(folder, name))
         return found.decode("utf-8", "replace") if found is not None else ""
 
-    if program == "pnpm" and re.search(r"(?m)^packages:", text("pnpm-workspace.yaml")):
-        raise StoppedError("the manifests of a workspace belong together")
     if program == "pnpm" and (text(".pnpmfile.cjs") or text(".pnpmfile.mjs")):
         raise StoppedError("a hook of pnpm may read all of the manifest")
     if program == "yarn" and re.search(r"(?m)^(plugins|enableConstraintsChecks):", text(".yarnrc.yml")):
         raise StoppedError("plugins or constraints of yarn may read all of the manifest")
+    if has_members and re.search(
+        "inject|install-links|install_links", text(".npmrc") + text("pnpm-workspace.yaml")
+    ):
+        raise StoppedError("a member of the workspace may be copied into node_modules")
 
 
-def look_inside(subject: Subject, command: Command, path: str) -> None:
+def look_inside(subject: Subject, command: Command, path: str, *, is_member: bool, has_members: bool) -> None:
     """Stop where the manifest as it is cannot be cut, or the project itself is installed from it."""
     source = subject.texts(path)
     short = manifest_stages.cut(path, source) if source is not None else None
@@ -299,18 +301,18 @@ def look_inside(subject: Subject, command: Command, path: str) -> None:
         raise StoppedError(f"{path} cannot be read")
     name = posixpath.basename(path)
     if name == "package.json":
-        if b'"workspaces"' in source:
-            raise StoppedError("the manifests of a workspace belong together")
         if short is source:
             raise StoppedError(f"a hook in {path} may read all of it")
+        if has_members and re.search(rb'"file:|"injected"', source):
+            raise StoppedError("a member of the workspace may be copied into node_modules")
         return
     if short is source:
         raise StoppedError(f"a text or an array in {path} goes over lines that look like tables")
     if name == "pyproject.toml":
-        _look_inside_project(source, command, path)
+        _look_inside_project(source, command, path, is_member=is_member)
 
 
-def _look_inside_project(source: bytes, command: Command, path: str) -> None:
+def _look_inside_project(source: bytes, command: Command, path: str, *, is_member: bool) -> None:
     import tomllib
 
     document = tomllib.loads(source.decode())
@@ -321,15 +323,17 @@ def _look_inside_project(source: bytes, command: Command, path: str) -> None:
         "pdm": own.get("distribution", True),
     }[command.program]
     flags = TOOLS[command.program].alone
+    if is_member or "workspace" in own:
+        flags = _set("--no-install-workspace")
+        is_package = True
     if is_package is not False and flags.isdisjoint(command.arguments):
         raise StoppedError("the project itself is installed, with all that its manifest says")
-    if command.program == "uv":
-        if "workspace" in own:
-            raise StoppedError("the manifests of a workspace belong together")
-        if manifest_stages.goes_by_no_version(source) and "--frozen" not in command.arguments:
-            raise StoppedError(
-                f"{path} is a manifest of two tools, and uv compares its version with the lock"
-            )
+    if (
+        command.program == "uv"
+        and manifest_stages.goes_by_no_version(source)
+        and "--frozen" not in command.arguments
+    ):
+        raise StoppedError(f"{path} is a manifest of two tools, and uv compares its version with the lock")
     if command.program == "pdm" and {"scripts", "plugins"} & own.keys():
         raise StoppedError("scripts or plugins of pdm may read all of the manifest")
     if command.program == "poetry" and {"requires-plugins"} & own.keys():

@@ -28,7 +28,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 FOLDER: Final = "/manifest"
 _MAXIMUM_BYTES: Final = 1 << 20
@@ -58,16 +58,21 @@ const tool = `
 @tool`.trim();
 const plain = RegExp("@plain".split("%s").join(tool));
 try {
-  const found = JSON.parse(fs.readFileSync("@name", "utf8"));
-  const scripts = found.scripts || {};
-  const hooks = Object.keys(scripts).filter(name => hook.test(name));
-  if (hooks.every(name => plain.test(scripts[name]))) {
-    for (const name of ["scripts", ...unread]) delete found[name];
-    if (hooks.length) found.scripts = Object.fromEntries(hooks.map(name => [name, scripts[name]]));
-    fs.writeFileSync("@name", JSON.stringify(found));
+  const files = process.argv.slice(2).map(name => {
+    const found = JSON.parse(fs.readFileSync(name, "utf8"));
+    const scripts = found.scripts || {};
+    const hooks = Object.keys(scripts).filter(key => hook.test(key));
+    return { name, found, scripts, hooks };
+  });
+  if (files.every(one => one.hooks.every(key => plain.test(one.scripts[key])))) {
+    for (const { name, found, scripts, hooks } of files) {
+      for (const key of ["scripts", ...unread]) delete found[key];
+      if (hooks.length) found.scripts = Object.fromEntries(hooks.map(key => [key, scripts[key]]));
+      fs.writeFileSync(name, JSON.stringify(found));
+    }
   }
 } catch (error) {
-  console.log("@name stays as it is: " + error.message);
+  console.log("what was copied stays as it is: " + error.message);
 }
 """
 
@@ -109,7 +114,7 @@ _OF_OTHERS: Final = r'(?m)^\[tool\.(poetry|pdm)[.\]]|^build-backend *= *"(poetry
 _VERSION: Final = r'(?m)(^\[(project|tool\.poetry)\].*\n((?!\[).*\n)*?version *= *)"[^"\n]*"'
 
 _PYTHON: Final = r"""
-import re, tomllib
+import re, sys, tomllib
 @unread
 def known(text):
     found = tomllib.loads(text)
@@ -118,16 +123,17 @@ def known(text):
     for name in ("project", "tool.poetry"):
         found.get(name, {}).pop("version", None)
     return {name: found[name] for name in found if not re.fullmatch(unread, name)}
-try:
-    text = open("@name", encoding="utf-8", newline="").read() + "\n"
-    short = re.sub(r"@table" % unread, "", text)
-    short = re.sub(r"@blank", "", short)
-    if re.search(r'@signs', text):
-        short = re.sub(r'@version', r'\1"0"', short)
-    if known(short) == known(text):
-        open("@name", "w", encoding="utf-8", newline="").write(short)
-except Exception as error:
-    print("@name stays as it is:", error)
+for name in sys.argv[1:]:
+    try:
+        text = open(name, encoding="utf-8", newline="").read() + "\n"
+        short = re.sub(r"@table" % unread, "", text)
+        short = re.sub(r"@blank", "", short)
+        if re.search(r'@signs', text):
+            short = re.sub(r'@version', r'\1"0"', short)
+        if known(short) == known(text):
+            open(name, "w", encoding="utf-8", newline="").write(short)
+    except Exception as error:
+        print(name, "stays as it is:", error)
 """
 
 
@@ -196,32 +202,30 @@ def goes_by_no_version(source: bytes) -> bool:
 
 
 def script(name: str) -> str:
-    """Return the program that makes the cut in the folder it is started in, for node or python."""
+    """Return the program that makes the cut, for node or python; its arguments are files of this name."""
     if name == "package.json":
-        words = {"unread": _UNREAD_KEYS, "hook": _HOOK, "plain": _PLAIN, "tool": _TOOL}
-        return _filled(_NODE, name, words)
+        return _filled(_NODE, {"unread": _UNREAD_KEYS, "hook": _HOOK, "plain": _PLAIN, "tool": _TOOL})
     unread = f'unread = "{_UNREAD_TABLES[name]}"'
     if name == "pyproject.toml":
         unread = f'tools = """\n{_UNREAD_TOOLS}"""\nunread = "tool[.](%s)" % "|".join(tools.split())'
     words = {"unread": unread, "table": _TABLE, "blank": _BLANK, "signs": _OF_OTHERS, "version": _VERSION}
-    return _filled(_PYTHON, name, words)
+    return _filled(_PYTHON, words)
 
 
-def _filled(template: str, name: str, words: Mapping[str, str]) -> str:
-    return re.sub("@([a-z]+)", lambda found: {**words, "name": name}[found[1]], template).lstrip()
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    return re.sub("@([a-z]+)", lambda found: words[found[1]], template).lstrip()
 
 
-def stage(base: str, alias: str, path: str) -> tuple[str, ...]:
-    """Return the lines of a stage on `base` that leaves the cut manifest in FOLDER."""
-    name = posixpath.basename(path)
+def stage(base: str, alias: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the lines of a stage on `base` that leaves the cut manifests, all of one name, below FOLDER."""
+    name = posixpath.basename(paths[0])
     program = "node" if name == "package.json" else "python"
-    lines = script(name).splitlines()
     return (
         f"FROM {base} AS {alias}",
         f"WORKDIR {FOLDER}",
-        f"COPY {path} ./",
-        f"RUN {program} <<'EOF'",
-        *lines,
+        *(f"COPY {path} {posixpath.dirname(path) or '.'}/" for path in paths),
+        f"RUN {program} - {' '.join(paths)} <<'EOF'",
+        *script(name).splitlines(),
         "EOF",
         "",
     )

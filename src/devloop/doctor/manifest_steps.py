@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ from devloop.doctor.model import LineEdit, Proposal
 from devloop.doctor.placed import joined, placed_by
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from devloop.cost.shell import Command
     from devloop.dockerfile.stages import Stage, Step
     from devloop.doctor.model import PricedStep, Subject
 
@@ -41,22 +45,18 @@ def proposal_of(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> Pr
     """
     command = install_in(one)
     tool = TOOLS[command.program]
-    if len(paths) != 1:
-        raise StoppedError("more than one manifest is behind it")
-    path = paths[0]
-    if posixpath.basename(path) != tool.manifest:
-        raise StoppedError(f"{command.program} does not read {path}")
-    look_beside(subject, command.program, path)
-    look_inside(subject, command, path)
+    wrong = next((path for path in paths if posixpath.basename(path) != tool.manifest), None)
+    if wrong is not None:
+        raise StoppedError(f"{command.program} does not read {wrong}")
     at = joined(folder_of(command, one.step), tool.manifest)
-    copy = _copy_of(subject, one.step, path, at, tool.locks)
+    copies = _copies_of(subject, one.step, paths, at, tool.locks)
+    _look_at_manifests(subject, one.step, command, paths, at)
     head = _head(subject, one.step)
     base = subject.model.graph.stage(chain(subject.model.graph, one.step.stage)[-1])
     check_image(base, tool.manifest)
     alias = _free_name(subject)
     end = line_end(subject.source)
-    stage = manifest_stages.stage(_base_words(subject, base), alias, path)
-    above = _copies(subject, copy, path, alias)
+    stage = manifest_stages.stage(_base_words(subject, base), alias, sorted(paths))
     blocks = Blocks(subject.source, subject.dockerfile)
     is_first = subject.dockerfile.instructions[0] is head
     top = head.span.first if is_first else blocks.of(head, takes_comment=True).first
@@ -64,8 +64,15 @@ def proposal_of(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> Pr
     return Proposal(
         (
             LineEdit(top, top - 1, _joined(stage, end)),
-            LineEdit(copy.span.first, copy.span.last, _joined(above, end)),
-            LineEdit(last + 1, last, blocks.text(copy.span.first, copy.span.last)),
+            *(
+                LineEdit(
+                    copy.span.first, copy.span.last, _joined(_lines_above(subject, copy, paths, alias), end)
+                )
+                for copy in copies
+            ),
+            LineEdit(
+                last + 1, last, b"".join(blocks.text(copy.span.first, copy.span.last) for copy in copies)
+            ),
         ),
         intends=frozenset({"manifest"}),
     )
@@ -75,36 +82,65 @@ def _joined(lines: tuple[str, ...], end: bytes) -> bytes:
     return b"".join(line.encode() + end for line in lines)
 
 
+def _look_at_manifests(
+    subject: Subject, step: Step, command: Command, paths: tuple[str, ...], at: str
+) -> None:
+    """Look at the manifests that are to be cut, and at all whose hooks may read them."""
+    placed = [
+        place for one in steps_above(subject.model.graph, step) for place in _placed(subject, one).items()
+    ]
+    root = dict(placed)[at]
+    has_members = paths != (root,)
+    name = posixpath.basename(at)
+    others = {path for _, path in placed if posixpath.basename(path) == name == "package.json"}
+    look_beside(subject, command.program, root, has_members=has_members)
+    for path in sorted({root, *paths, *others}):
+        look_inside(subject, command, path, is_member=path != root, has_members=has_members)
+
+
 # Where it stands ------------------------------------------------------------------------------------------
 
 
-def _copy_of(subject: Subject, step: Step, path: str, at: str, locks: frozenset[str]) -> Step:
-    """Return the one copy of a manifest above an install, with nothing in between that may see it."""
+def _placed(subject: Subject, step: Step) -> Mapping[str, str]:
+    return placed_by(subject, step) or {}
+
+
+def _copies_of(
+    subject: Subject, step: Step, paths: tuple[str, ...], at: str, locks: frozenset[str]
+) -> tuple[Step, ...]:
+    """Return the copies of manifests above an install, with nothing in between that may see them."""
     above = steps_above(subject.model.graph, step)
-    copies = [one for one in above if path in (placed_by(subject, one) or {}).values()]
-    if len(copies) != 1:
-        raise StoppedError("the manifest is copied more than once, or not from the context")
-    (copy,) = copies
-    if copy.stage != step.stage:
-        raise StoppedError("the manifest is copied in another stage")
-    if (placed_by(subject, copy) or {}).get(at) != path:
+    copies: dict[int, Step] = {}
+    for path in paths:
+        found = [one for one in above if path in _placed(subject, one).values()]
+        if len(found) != 1:
+            raise StoppedError("the manifest is copied more than once, or not from the context")
+        copies[found[0].number] = found[0]
+    everywhere = Counter(place for one in above for place in _placed(subject, one))
+    if at not in everywhere:
         raise StoppedError("the install works in another folder than the copy of the manifest")
-    lies = {place for one in above for place in placed_by(subject, one) or {}}
-    if not any(posixpath.join(posixpath.dirname(at), lock) in lies for lock in locks):
+    if not any(posixpath.join(posixpath.dirname(at), lock) in everywhere for lock in locks):
         raise StoppedError("no lock file beside the manifest says what is installed")
+    for copy in copies.values():
+        if copy.stage != step.stage:
+            raise StoppedError("the manifest is copied in another stage")
+        if any(everywhere[place] != 1 for place in _placed(subject, copy)):
+            raise StoppedError("one copy overwrites what another one brought")
+        if copy.workdir != step.workdir or "$" in copy.instruction.text:
+            raise StoppedError("the copy of the manifest would go elsewhere below the install")
+    first = min(copies)
+    places = tuple(place for copy in copies.values() for place in _placed(subject, copy))
     for one in above:
-        if one.number > copy.number:
-            _check_between(subject, one, at)
+        if one.number > first:
+            _check_between(subject, one, places)
         elif isinstance(one.instruction, ins.Run) and any(
             mount.type == "bind" and not mount.has("from") for mount in one.instruction.mounts
         ):
             raise StoppedError("a step above has files of the context mounted")
-    if copy.workdir != step.workdir or "$" in copy.instruction.text:
-        raise StoppedError("the copy of the manifest would go elsewhere below the install")
-    return copy
+    return tuple(copies[number] for number in sorted(copies))
 
 
-def _check_between(subject: Subject, step: Step, at: str) -> None:
+def _check_between(subject: Subject, step: Step, places: tuple[str, ...]) -> None:
     instruction = step.instruction
     if isinstance(instruction, ins.Run):
         script = instruction.command if isinstance(instruction.command, str) else None
@@ -116,7 +152,7 @@ def _check_between(subject: Subject, step: Step, at: str) -> None:
             raise StoppedError("a step between the copy and the install may read the manifest")
     elif isinstance(instruction, ins.Copy | ins.Add):
         target = (step.destination or "/").rstrip("/") or "/"
-        if is_above(target, at) and placed_by(subject, step) is None:
+        if placed_by(subject, step) is None and any(is_above(target, place) for place in places):
             raise StoppedError("a copy from elsewhere may put another manifest in its place")
 
 
@@ -161,37 +197,41 @@ def _free_name(subject: Subject) -> str:
     )
 
 
-def _copies(subject: Subject, step: Step, path: str, alias: str) -> tuple[str, ...]:
+def _lines_above(subject: Subject, step: Step, paths: tuple[str, ...], alias: str) -> tuple[str, ...]:
     """Return what stands above the install in the place of a copy."""
     instruction = step.instruction
     if not isinstance(instruction, ins.Copy):
         raise StoppedError("the manifest is added, not copied")
-    placed = placed_by(subject, step) or {}
-    target = next(place for place, source in placed.items() if source == path)
+    placed = _placed(subject, step)
+    cut = [path for path in paths if path in placed.values()]
     word = instruction.destination
-    is_inside = posixpath.basename(target) == posixpath.basename(path) and step.destination != target
+    is_inside = all(
+        posixpath.basename(place) == posixpath.basename(path) and step.destination != place
+        for place, path in placed.items()
+        if path in cut
+    )
     if is_inside and not word.endswith("/") and word != ".":
         word += "/"
     others: list[str] = []
     for source in instruction.sources:
         cleaned = posixpath.normpath(source.lstrip("/") or ".")
-        if not _has(cleaned, path):
+        if not any(_has(cleaned, path) for path in cut):
             others.append(source)
         elif has_wildcard(cleaned):
             found = [one for one in placed.values() if _has(cleaned, one)]
             if any(one.count("/") != cleaned.count("/") for one in found):
                 raise StoppedError("the manifest is copied with whole folders")
-            others += [one for one in found if one != path and one not in others]
-        elif cleaned != path:
+            others += [one for one in found if one not in cut and one not in others]
+        elif cleaned not in cut:
             raise StoppedError("the manifest is copied with its whole folder")
-    if not all(PLAIN_NAME.fullmatch(one) for one in (word, path)) or any(
+    if not all(PLAIN_NAME.fullmatch(one) for one in (word, *cut)) or any(
         re.search(r"[\s\"']", one) for one in others
     ):
         raise StoppedError("the copy of the manifest cannot be told apart from the others")
     flags = _flags(instruction)
     first = (" ".join(("COPY", *flags, *others, word)),) if others else ()
-    short = f"{manifest_stages.FOLDER}/{posixpath.basename(path)}"
-    return (*first, " ".join(("COPY", f"--from={alias}", *flags, short, word)))
+    short = (f"{manifest_stages.FOLDER}/{path}" for path in cut)
+    return (*first, " ".join(("COPY", f"--from={alias}", *flags, *short, word)))
 
 
 def _has(source: str, path: str) -> bool:

@@ -24,8 +24,8 @@ from devloop.doctor.replay import (
     fixed,
     replay,
     step_totals,
-    weekly_runs,
 )
+from devloop.doctor.tallies import commits_past, for_nothing
 from devloop.project.reading import Tree
 
 if TYPE_CHECKING:
@@ -286,10 +286,11 @@ def test_weeks_are_those_in_which_somebody_committed() -> None:
 
 
 def test_a_needless_run_is_one_that_no_needed_path_is_behind() -> None:
-    found = replay(HISTORY, fixed(graph("FROM a\nCOPY . .\nRUN pip install -r requirements.txt\n")))
-    assert weekly_runs(found, 1) == 5 / 3
-    assert weekly_runs(found, 1, lambda path: path == "requirements.txt") == 4 / 3
-    assert weekly_runs(found, 1, lambda path: path in {"src/a.py", "requirements.txt"}) == 2 / 3
+    found = commits_past(HISTORY, graph("FROM a\nCOPY . .\nRUN pip install -r requirements.txt\n"))
+    assert for_nothing(found, [1], 2.0, lambda _path: False).runs == 5
+    told = for_nothing(found, [1], 2.0, lambda path: path == "requirements.txt")
+    assert (told.runs, told.seconds, told.runs_a_week) == (4, 8.0, 4 / 3)
+    assert for_nothing(found, [1], 2.0, lambda path: path in {"src/a.py", "requirements.txt"}).runs == 2
 
 
 def test_seconds_are_spread_over_time_from_the_oldest_commit_on() -> None:

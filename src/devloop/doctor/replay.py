@@ -468,28 +468,6 @@ def is_manifest(path: str) -> bool:
 # Questions --------------------------------------------------------------------------------------------------
 
 
-def weekly_runs(found: Replay, vertex: int, is_needed: Callable[[str], bool] = lambda _path: False) -> float:
-    """Return how often a week a vertex of the replay's graph runs for nothing.
-
-    A run is needed when one of the paths behind it is, as its context names it, or when the Dockerfile was
-    edited.
-    """
-    graph = found.graph
-    runs = sum(
-        build.graph is graph and vertex in build.ran and not _is_needed_run(build, vertex, is_needed)
-        for build in found.builds
-    )
-    return runs / max(found.weeks, 1)
-
-
-def _is_needed_run(build: Build, vertex: int, is_needed: Callable[[str], bool]) -> bool:
-    return any(
-        vertex in cause.ran
-        and (cause.kind == "instruction" or (cause.kind == "path" and is_needed(cause.path)))
-        for cause in build.causes
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class StepTotal:
     """What one step cost over the history: `perhaps` of its runs are only likely.

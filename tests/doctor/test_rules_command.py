@@ -181,20 +181,6 @@ def test_a_package_manager_goes_to_the_folder_of_its_manifest_and_a_program_woul
     assert "has to end at SIGTERM by itself" in deaf.findings[0].way_out
 
 
-def test_a_development_stage_that_could_reload_is_told_how(examine: Callable[..., Patient]) -> None:
-    text = 'FROM python:3.11 AS dev\nCMD ["uvicorn", "app:app"]\n'
-    assert "--reload" in examine(text).only("no-reloader").way_out
-    assert examine(text.replace('"app:app"', '"app:app", "--reload"')).codes == []
-    assert examine(text.replace(" AS dev", "")).codes == []
-    assert examine(text.replace("dev", "prod")).codes == []
-
-
-def test_flask_reloads_by_a_variable_too(examine: Callable[..., Patient]) -> None:
-    text = 'FROM python:3.11 AS dev\nENV FLASK_DEBUG=1\nCMD ["flask", "run"]\n'
-    assert examine(text).codes == []
-    assert examine(text.replace("=1", "=0")).codes == ["no-reloader"]
-
-
 def test_a_loop_of_the_shell_is_not_taken_for_a_program(examine: Callable[..., Patient]) -> None:
     patient = examine("FROM debian:12\nCMD while true; do date; sleep 1; done\n")
     found = patient.only("shell-form-command")

@@ -102,7 +102,8 @@ class Subject:
     ignore rule excludes; `texts` gives the bytes of one of them, and None for what is missing, too large for
     a manifest or no file. `model` and `tree` are as plans have them; `tree` knows only what some step takes.
     `digests` are what an engine knows of bases by their reference, None where no registry has them; what was
-    not asked is not in it. `lookup_seconds` is what builds here took to ask what their bases are.
+    not asked is not in it. `compose` is the folder's compose file, also where no build may see it.
+    `lookup_seconds` is what builds here took to ask what their bases are.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Subject:
     texts: Callable[[str], bytes | None] = lambda _path: None
     digests: Mapping[str, str | None] = field(default_factory=dict)
     lookup_seconds: float | None = None
+    compose: bytes | None = None
 
 
 Rule = Callable[[Subject], Iterable[Finding]]

@@ -1,4 +1,4 @@
-"""How a container is started: what keeps a stop signal from the program, and a dev target without reloads.
+"""How a container is started: what keeps a stop signal from the program.
 
 PID 1 has no default action for SIGTERM. A shell in front of the program does not pass it on (Debian's sh
 stays there even for one simple command), and neither do package managers reliably; each stop then takes the
@@ -8,20 +8,18 @@ whole grace period.
 from __future__ import annotations
 
 import ast
-import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from devloop.cost.shell import program_name
 from devloop.dockerfile import instructions as ins
-from devloop.dockerfile.stages import DEFAULT_SHELL
-from devloop.doctor.graphs import chain, is_development, last_of, target_name
+from devloop.doctor import rules_reload
+from devloop.doctor.graphs import last_of
 from devloop.doctor.mentions import mentioned
 from devloop.doctor.model import Finding, Proposal
 from devloop.doctor.npm_scripts import BUILTINS, RUNNERS, real_command, simple_words
-from devloop.doctor.rewrite import before_command, command_start, edit_of, has_comment, text_of
-from devloop.plan.restart import reloads_itself
+from devloop.doctor.rewrite import before_command, edit_of, text_of
+from devloop.doctor.starting import SHELLS, Started, as_json, new_text, started_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,53 +29,7 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 10.0
 """What docker waits before it kills, and so what a stop costs where the signal does not arrive."""
 
-_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 _SHELL_WORDS = frozenset({"while", "until", "for", "if", "case", "{", "(", "!", "time"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    """The instruction that decides about PID 1. `script` is what a shell is given, None without a shell."""
-
-    instruction: ins.Cmd | ins.Entrypoint
-    words: tuple[str, ...]
-    script: str | None
-    shell: tuple[str, ...]
-
-    @property
-    def keyword(self) -> str:
-        return self.instruction.keyword
-
-
-def _started(subject: Subject) -> _Started | None:
-    """Return what starts the container; None where an entry program that is not known stands in between."""
-    graph = subject.model.graph
-    found: tuple[int, ins.Cmd | ins.Entrypoint] | None = last_of(graph, ins.Entrypoint)
-    if found is None:
-        found = last_of(graph, ins.Cmd)
-    if found is None:
-        return None
-    index, instruction = found
-    # The shell form uses the shell of its own stage.
-    shell = _shell_of(subject, index, instruction)
-    words = instruction.command
-    if isinstance(words, str):
-        return _Started(instruction, (), words, shell)
-    if len(words) == 3 and program_name(words[0]) in _SHELLS and words[1] in {"-c", "-ec", "-ce"}:
-        return _Started(instruction, words, words[2], words[:2])
-    return _Started(instruction, words, None, shell)
-
-
-def _shell_of(subject: Subject, index: int, instruction: ins.Instruction) -> tuple[str, ...]:
-    shell: tuple[str, ...] = DEFAULT_SHELL
-    graph = subject.model.graph
-    for at in reversed(chain(graph, index)):
-        for one in graph.stage(at).body:
-            if one is instruction:
-                return shell
-            if isinstance(one, ins.Shell):
-                shell = one.words
-    return shell
 
 
 def shell_form(subject: Subject) -> Iterator[Finding]:
@@ -86,14 +38,14 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
     The exec form is proposed where the shell has nothing to do, `exec` where it only fills in variables. With
     an ENTRYPOINT in exec form the CMD holds its arguments and is no program.
     """
-    started = _started(subject)
+    started = started_by(subject)
     if started is None or started.script is None:
         return
     script = started.script.strip()
     first = (script.split() or [""])[0]
-    if program_name(started.shell[0] if started.shell else "") not in _SHELLS or script.startswith("exec "):
+    if program_name(started.shell[0] if started.shell else "") not in SHELLS or script.startswith("exec "):
         return
-    if not script or program_name(first) in _SHELLS or _runner_words(started) is not None:
+    if not script or program_name(first) in SHELLS or _runner_words(started) is not None:
         return
     is_json = _meant_words(script) is not None
     keyword = started.keyword
@@ -105,10 +57,12 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
     if is_json:
         why = "only double quotes make JSON: docker takes this line for a shell command that nobody meant"
     words = _words_without_shell(subject, started)
-    text = _new_text(subject, started, words) if words is not None else _with_exec(subject, started)
+    text = (
+        new_text(subject, started.instruction, words) if words is not None else _with_exec(subject, started)
+    )
     edit = edit_of(subject, started.instruction, text) if text is not None else None
     if words is not None:
-        way_out = f"write the exec form: {keyword} {_json(words)}"
+        way_out = f"write the exec form: {keyword} {as_json(words)}"
     elif edit is not None:
         way_out = f"let the program take the place of the shell: {keyword} exec {first} ..."
     else:
@@ -127,7 +81,7 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _words_without_shell(subject: Subject, started: _Started) -> tuple[str, ...] | None:
+def _words_without_shell(subject: Subject, started: Started) -> tuple[str, ...] | None:
     """Return the words of the exec form that does the same, None where the shell is needed."""
     script = (started.script or "").strip()
     meant = _meant_words(script)
@@ -151,7 +105,7 @@ def _meant_words(script: str) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _with_exec(subject: Subject, started: _Started) -> str | None:
+def _with_exec(subject: Subject, started: Started) -> str | None:
     """Put `exec` in front of one command that only needs its variables filled in."""
     script = (started.script or "").strip()
     without_braces = re.sub(r"\$\{\w+(?::?-[\w./:-]*)?\}", "", script)
@@ -161,24 +115,9 @@ def _with_exec(subject: Subject, started: _Started) -> str | None:
     if not re.fullmatch(r"[\w./+-]+", first) or first in BUILTINS:
         return None
     if started.words:
-        return _new_text(subject, started, (*started.words[:2], f"exec {script}"))
+        return new_text(subject, started.instruction, (*started.words[:2], f"exec {script}"))
     text = text_of(subject, started.instruction)
     return before_command(text, "exec ", subject.dockerfile.escape)
-
-
-def _new_text(subject: Subject, started: _Started, words: tuple[str, ...]) -> str | None:
-    """Write the instruction anew in exec form, its keyword as it stands; None where a comment would go."""
-    text = text_of(subject, started.instruction)
-    at = command_start(text, subject.dockerfile.escape)
-    keyword = re.match(r"[ \t]*[A-Za-z]+[ \t]+", text)
-    if at is None or keyword is None or has_comment(text):
-        return None
-    end = text[len(text.rstrip("\r\n")) :]
-    return f"{keyword[0]}{_json(words)}{end}"
-
-
-def _json(words: tuple[str, ...]) -> str:
-    return json.dumps(list(words), ensure_ascii=False)
 
 
 # --- package managers -------------------------------------------------------------------------------------
@@ -186,15 +125,15 @@ def _json(words: tuple[str, ...]) -> str:
 
 def package_manager(subject: Subject) -> Iterator[Finding]:
     """Find npm, yarn or pnpm as the first process; the one program that its script starts is proposed."""
-    started = _started(subject)
+    started = started_by(subject)
     words = _runner_words(started) if started is not None else None
     if started is None or words is None:
         return
     runner = program_name(words[0])
     real, stops = real_command(subject, words, _workdir(subject))
-    text = _new_text(subject, started, real) if real is not None else None
+    text = new_text(subject, started.instruction, real) if real is not None else None
     edit = edit_of(subject, started.instruction, text) if text is not None else None
-    shown = f"{started.keyword} {_json(real)}" if real is not None else 'CMD ["node", "server.js"]'
+    shown = f"{started.keyword} {as_json(real)}" if real is not None else 'CMD ["node", "server.js"]'
     yield Finding(
         code="package-manager-as-pid-1",
         title=f"{runner} is the first process of the container",
@@ -221,7 +160,7 @@ def _own_signal(subject: Subject) -> str:
     return "" if mentioned(subject, ("SIGTERM",)) else ", which then has to end at SIGTERM by itself"
 
 
-def _runner_words(started: _Started) -> tuple[str, ...] | None:
+def _runner_words(started: Started) -> tuple[str, ...] | None:
     """Return the words of a command that starts with a package manager."""
     words = started.words if started.script is None else tuple(started.script.split())
     while words and words[0] in {"exec", "env"}:
@@ -229,57 +168,4 @@ def _runner_words(started: _Started) -> tuple[str, ...] | None:
     return words if words and program_name(words[0]) in RUNNERS else None
 
 
-# --- targets for development ------------------------------------------------------------------------------
-
-_RELOADING: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("uvicorn", (), "uvicorn ... --reload"),
-    ("gunicorn", (), "gunicorn ... --reload"),
-    ("hypercorn", (), "hypercorn ... --reload"),
-    ("fastapi", ("run",), "fastapi dev ..."),
-    ("flask", ("run",), "flask run --debug"),
-    ("node", (), "node --watch ..."),
-    ("next", ("start",), "next dev"),
-    ("nest", ("start",), "nest start --watch"),
-    ("dotnet", ("run",), "dotnet watch run"),
-)
-"""Servers, the words that make them one, and how they are told to take up changed files."""
-
-
-def no_reloader(subject: Subject) -> Iterator[Finding]:
-    """Find a target for development whose server could reload by itself and is not told to."""
-    started = _started(subject)
-    if started is None or not is_development(subject):
-        return
-    entry = started.words if started.script is None else tuple(started.script.split())
-    arguments: tuple[str, ...] = ()
-    if isinstance(started.instruction, ins.Entrypoint):
-        command = last_of(subject.model.graph, ins.Cmd)
-        if command is not None and not isinstance(command[1].command, str):
-            arguments = command[1].command
-    words = (*entry, *arguments)
-    environment = _environment(subject)
-    if reloads_itself(words, [], environment) is not None:
-        return
-    programs = [program_name(word) for word in words]
-    for program, needed, way in _RELOADING:
-        if program not in programs[:4] or not set(needed) <= set(words):
-            continue
-        yield Finding(
-            code="no-reloader",
-            title=f"{program} in the stage {target_name(subject)} does not reload",
-            first_line=started.instruction.span.first,
-            last_line=started.instruction.span.last,
-            why="each saved file needs a restart of the process, where the server could take it up by itself",
-            way_out=f"in the stage for development start {way}; in the others leave it out",
-            category="restart",
-        )
-        return
-
-
-def _environment(subject: Subject) -> dict[str, str]:
-    text = dict(subject.model.graph.configuration).get("env", "")
-    pairs = (line.partition("=") for line in text.split("\n"))
-    return {name: value for name, _, value in pairs if name}
-
-
-RULES: tuple[Rule, ...] = (shell_form, package_manager, no_reloader)
+RULES: tuple[Rule, ...] = (shell_form, package_manager, *rules_reload.RULES)

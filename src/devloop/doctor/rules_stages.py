@@ -29,7 +29,8 @@ from devloop.doctor.graphs import (
 from devloop.doctor.kits import DOTNET, GO, JVM, NODE, PROSE, RUST, Kit, kit_of, slim_base
 from devloop.doctor.mentions import copied_files, mentioned
 from devloop.doctor.model import Finding, LineEdit, Proposal
-from devloop.doctor.rewrite import edit_of, text_of
+from devloop.doctor.rewrite import text_of
+from devloop.doctor.stage_names import renamed
 from devloop.doctor.stages_node import Runtime, node_runtime_of, serves_static, started_by_script
 
 if TYPE_CHECKING:
@@ -158,20 +159,8 @@ def _named_builder(subject: Subject, origin: ins.From) -> tuple[LineEdit | None,
     """
     if origin.alias in _BUILDERS:
         return None, origin.alias or "", ""
-    taken = {one.alias for one in subject.dockerfile.instructions if isinstance(one, ins.From)}
-    text = text_of(subject, origin)
-    body = text.rstrip("\r\n \t")
-    end = text[len(text.rstrip("\r\n")) :]
-    written = ""
-    if origin.alias is not None:
-        named = re.fullmatch(r"(.*\S)[ \t]+as[ \t]+(\S+)", body, re.IGNORECASE)
-        if named is None:
-            return "the stage is written in an unusual way"
-        body, written = named[1], named[2]
-    edit = edit_of(subject, origin, f"{body} AS build{end}")
-    if edit is None or subject.dockerfile.escape in body or "#" in body:
-        return "the stage is written in an unusual way"
-    return "the name of the stage is taken" if "build" in taken else (edit, "build", written)
+    found = renamed(subject, origin, "build")
+    return found if isinstance(found, str) else (found[0], "build", found[1])
 
 
 def _runtime(subject: Subject, kit: Kit, root: Stage, last: Step, words: Sequence[str]) -> Runtime | str:

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.model import ContextFile, PricedStep, Subject
+from devloop.engine.compose import find_compose_file
 from devloop.errors import DevloopError
 from devloop.project.planner import classify_steps, price_steps, priors_of
 from devloop.project.reading import ReadingProblem
@@ -119,7 +120,13 @@ def subject_of(
         paths=paths,
         texts=texts,
         lookup_seconds=median(lookups) if lookups else None,
+        compose=_compose(model.location.folder),
     )
+
+
+def _compose(folder: Path) -> bytes | None:
+    file = find_compose_file(folder)
+    return read_text(file) if file is not None else None
 
 
 def context_files(model: Model) -> tuple[ContextFile, ...]:

@@ -160,6 +160,7 @@ def test_source_edits_during_an_install_are_served_and_come_with_the_new_image(w
     assert [name for name, _ in world.work] == ["devloop-deploy"]
     world.finish("deploy")
     assert world.served == "packages 2|three"
+    assert world.of(events.Deployed)[-1].patched == ("main.py",)
     assert world.statuses() == ["ok", "ok"]
     assert [one.image_id for one in world.engine.containers.values()] == ["packages 2|one"]
     assert world.work == []
@@ -295,6 +296,46 @@ def test_who_is_asked_decides(folder: Path) -> None:
     world.press("b")
     world.settle()
     assert world.served == "packages 2|two"
+
+
+def test_what_was_saved_before_the_time_has_come_is_looked_at_before_the_clock(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    (world.folder / "requirements.txt").write_text("packages 3")
+    now = time.monotonic()
+    world.feeds[0].on_batch(Batch(frozenset({"requirements.txt"}), False, now, now, "quiet"))
+    world.session._waiting.holding.until = 0.0
+    world.session._turn()
+    assert world.work == [], "the save starts the wait anew"
+    assert world.waits
+
+
+def test_other_settings_move_the_clock_of_what_waits(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    before = world.held.wait_seconds
+    assert before is not None
+    world.save(("devloop.toml", "wait_share = 0.5\n"))
+    assert world.held.wait_seconds is not None
+    assert world.held.wait_seconds > 3 * before
+    world.save(("devloop.toml", "wait_share = 0.5\nsilence = ['broad-copy']\n"))
+    assert len(world.of(events.Held)) == 2, "only what the clock goes by moves it"
+    world.save(("devloop.toml", "on_expensive = 'build'\n"))
+    assert not world.waits
+    assert [name for name, _ in world.work] == ["devloop-build"]
+    world.settle()
+    assert world.served == "packages 2|one"
+
+
+def test_a_build_that_waited_for_a_key_waits_for_the_clock_when_the_settings_say_so(folder: Path) -> None:
+    (folder / "devloop.toml").write_text("on_expensive = 'ask'\n")
+    world = opened(folder)
+    world.session.desk.has_keys = True
+    world.save(("requirements.txt", "packages 2"))
+    world.save(("devloop.toml", ""))
+    first, second = world.of(events.Held)
+    assert first.wait_seconds is None
+    assert second.wait_seconds is not None
+    world.settle()
+    assert world.served == "packages 2|one"
 
 
 def test_where_nobody_can_be_asked_it_waits_and_says_so_once(folder: Path) -> None:

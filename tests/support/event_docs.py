@@ -104,6 +104,7 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "healthy_seconds": "how long the new one took to be healthy",
         "serves": "false where the container runs and does not answer yet",
         "behind": "paths whose newest text the container lacks, of which an expensive build waits or runs",
+        "patched": "paths whose newest text was put on the image of a rebuild, which has them older",
     },
     "DeployFailed": {
         "message": "what went wrong",

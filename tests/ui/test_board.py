@@ -153,6 +153,11 @@ def test_what_was_synced_is_owed_until_an_image_holds_it() -> None:
     assert "synced since" not in str(drawn(after(*SERVING, MAIN, SYNCED, *SERVING)))
 
 
+def test_what_was_put_on_a_new_image_is_owed_as_well() -> None:
+    view = after(*BUILDING, BUILT, replace(DEPLOYED, patched=("a.py", "b.py")))
+    assert "2 files synced since the image was built" in drawn(view)
+
+
 def test_a_restart_by_a_key_counts_from_the_key_and_keeps_the_debt() -> None:
     view = after(*SERVING, MAIN, SYNCED, Asked("restart"))
     assert "restarting 0.5s" in title(view, 100.5)

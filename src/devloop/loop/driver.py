@@ -180,14 +180,14 @@ class Session:
         self.desk.tell_of_memory()
 
     def _turn(self) -> None:
-        now = time.monotonic()
-        if self._waiting.is_over(now):
-            self._waiting.go_on()
-            return
         try:
-            message = self.desk.queue.get(timeout=self._waiting.holding.left(now, _IDLE_SECONDS))
+            # What was saved before the time of a wait has come is looked at before the clock.
+            message = self.desk.queue.get(timeout=self._waiting.holding.left(time.monotonic(), _IDLE_SECONDS))
         except queue.Empty:
-            self._look_around()
+            if self._waiting.is_over(time.monotonic()):
+                self._waiting.go_on()
+            else:
+                self._look_around()
             return
         self._take(message)
 
@@ -330,6 +330,7 @@ class Session:
         config = absolute & config_files(self.location)
         if config and self._load_settings():
             self._read_project(saved)
+            self._waiting.follow_settings()
             return
         if config and not batch.rescan and not self._watching.holds_more_than(config, message):
             return

@@ -169,7 +169,8 @@ class Deployed:
 
     `since_save` counts from the first event of the batch, or from the key that asked for it. `serves` is
     false where the container runs and does not answer (yet). `behind` are the paths whose newest text the
-    container does not have yet, because an expensive build of them waits or runs.
+    container does not have yet, because an expensive build of them waits or runs. `patched` are those that
+    were put on the image of a rebuild, which has them older.
     """
 
     action: Action
@@ -182,6 +183,7 @@ class Deployed:
     healthy_seconds: float | None = None
     serves: bool = True
     behind: tuple[str, ...] = ()
+    patched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

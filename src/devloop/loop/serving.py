@@ -1,7 +1,7 @@
 """The lane of the container: replaced, synced, restarted and looked after; what went wrong is said."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from devloop.cost.history import SyncRecord
@@ -14,8 +14,9 @@ from devloop.loop.keeper import Keeper, NotPatchedError, Patch, Synced, containe
 from devloop.loop.link import EngineLink
 from devloop.loop.messages import DeployDone, Haste, Noticed, Reached, RestartDone, SyncDone
 from devloop.loop.proving import Prover
-from devloop.plan.model import Action
+from devloop.plan.model import Action, PathChange
 from devloop.plan.sync import Surroundings, SyncPlan
+from devloop.project.reading import changes_between
 
 
 class ContainerLane:
@@ -26,6 +27,8 @@ class ContainerLane:
         self.link = link
         self._prover = prover
         self._deployed_image: str | None = None
+        self._patched: tuple[str, ...] = ()
+        """The paths that were put on the image of the deploy in flight."""
         self._hurry = Haste(desk.leaving)
 
     def hurry(self) -> None:
@@ -74,9 +77,10 @@ class ContainerLane:
         spec = self.desk.images.named(image, reached.spec)
         self._hurry = Haste(self.desk.leaving)
         hurry = self._hurry
-        base = self.desk.images.made_of.get(image) if image != version.image else None
+        base = self._base(image) if image != version.image else None
         patch = self._patch(base, reached) if base is not None else None
-        commands = self._prover.commands(base, reached.tree) if patch is not None else ()
+        commands = self._prover.commands(base, reached.tree) if base is not None else ()
+        self._patched = _paths(changes_between(base.tree, reached.tree)) if base is not None else ()
 
         def work() -> None:
             try:
@@ -91,6 +95,13 @@ class ContainerLane:
                     self._run_commands(keeper, commands)
 
         self.desk.spawn("devloop-deploy", work)
+
+    def _base(self, image: str) -> Reached:
+        """Return what an image is made of that files are to be put on."""
+        base = self.desk.images.made_of.get(image)
+        if base is None:
+            raise RuntimeError("an image is to be deployed of which nobody knows what it is made of")
+        return base
 
     def _patch(self, base: Reached, reached: Reached) -> Patch:
         """Return the files that make an older image what the tree wants."""
@@ -150,6 +161,7 @@ class ContainerLane:
             stop_seconds=None if is_first else done.stop_seconds,
             healthy_seconds=done.health.seconds,
             serves=done.ok,
+            patched=self._patched,
         )
         if not done.ok:
             self.desk.note(f"the container runs and does not serve: {done.health.note or done.health.how}")
@@ -175,6 +187,7 @@ class ContainerLane:
         healthy_seconds: float | None = None,
         serves: bool = True,
         behind: tuple[str, ...] = (),
+        patched: tuple[str, ...] = (),
     ) -> None:
         keeper = self.desk.keeper
         container = keeper.container if keeper is not None else None
@@ -192,6 +205,7 @@ class ContainerLane:
                 healthy_seconds=healthy_seconds,
                 serves=serves,
                 behind=behind,
+                patched=patched,
             )
         )
 
@@ -354,3 +368,7 @@ class ContainerLane:
         kind = "sync" if reached.reloader is not None else "sync+restart"
         saved = SyncRecord(time.time(), kind, synced.seconds, reached.answered.rebuild_seconds)
         self.desk.memory.record_sync(saved)
+
+
+def _paths(changes: Mapping[str, Sequence[PathChange]]) -> tuple[str, ...]:
+    return tuple(sorted(one.path for found in changes.values() for one in found))

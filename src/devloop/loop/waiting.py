@@ -11,6 +11,7 @@ from devloop.loop.desk import Desk
 from devloop.loop.holding import Holding
 from devloop.loop.messages import Reached
 from devloop.plan.decide import quiet_seconds
+from devloop.project.settings import Settings
 
 
 class Waiting:
@@ -23,6 +24,8 @@ class Waiting:
         self._price: float | None = None
         self._ends: Literal["over", "asked", "skipped", "gone"] = "gone"
         self._said_no_keys = False
+        self._saved_at = 0.0
+        self._rules: tuple[str, float, float] | None = None
 
     def is_over(self, now: float) -> bool:
         """Tell whether the time of what waits has come."""
@@ -34,9 +37,21 @@ class Waiting:
 
     def hold(self) -> None:
         """Let the expensive work of the wanted version wait, and say so."""
+        self._saved_at = self.desk.clock.edited_at
+        reached = self._begin()
+        self._paths = self._waiting_paths(reached)
+        self._show(reached)
+
+    def follow_settings(self) -> None:
+        """Count anew what waits, from the save that it waits for, if other settings rule the wait now."""
+        if self.desk.state.held and self._rules != self._rules_of(self.desk.settings):
+            self._show(self._begin())
+
+    def _begin(self) -> Reached:
         reached, settings = self.desk.reached, self.desk.settings
         if reached is None:
             raise RuntimeError("something waits that was not read")
+        self._rules = self._rules_of(settings)
         seconds: float | None = quiet_seconds(
             reached.answered.plan, share=settings.wait_share, most=settings.wait_most_seconds
         )
@@ -50,9 +65,12 @@ class Waiting:
                     "on_expensive = wait says the same",
                     kind="config",
                 )
-        self.holding.begin(self.desk.clock.edited_at, seconds, settings.wait_most_seconds)
-        self._paths = self._waiting_paths(reached)
-        self._show(reached)
+        self.holding.begin(self._saved_at, seconds, settings.wait_most_seconds)
+        return reached
+
+    @staticmethod
+    def _rules_of(settings: Settings) -> tuple[str, float, float]:
+        return settings.on_expensive, settings.wait_share, settings.wait_most_seconds
 
     def _waiting_paths(self, reached: Reached) -> tuple[str, ...]:
         if self.desk.part is not None:

@@ -270,7 +270,7 @@ def _after_build(view: View, event: BuildFinished) -> View:
 
 def _after_deploy(view: View, event: Deployed) -> View:
     after = _unless_building(view)
-    debt: tuple[str, ...] = ()
+    debt = event.patched
     if event.action == "restart":
         debt = view.debt
     elif event.action in {"sync", "sync+restart"} and view.plan is not None:
@@ -789,6 +789,8 @@ def _deployed(event: Deployed, before: View, marks: Symbols) -> list[Line]:
     details = [_way(event)] if event.how else []
     if event.stop_seconds is not None:
         details.append(f"the old container stopped in {seconds_text(event.stop_seconds)}")
+    if event.patched:
+        details.append(f"{some_of(event.patched)} put on the image")
     if event.behind:
         details.append(f"behind by {some_of(event.behind)}, of which an expensive build waits or runs")
     return [*lines, ((f"  {'; '.join(details)}", "dim"),)] if details else lines

@@ -8,7 +8,7 @@ python := .venv/bin/python
 in_engine := scripts/engine run
 export SCRIPTED SCRIPT CASES SYNC_CASES SEED
 
-.PHONY: help demo test quick lint format types bench classify corpus soak constraints setup engine clean
+.PHONY: help demo test quick lint format types bench classify corpus corpus-builds soak constraints setup engine clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; \
@@ -41,8 +41,14 @@ bench: engine ## measure watching, contexts, planning and the way from a save to
 classify: setup ## hold the classifier of steps against its labelled corpus
 	@PYTHONPATH=tests $(python) -m support.classify
 
-corpus: setup ## hold the doctor against small labelled projects: precision and recall of each of its findings
+corpus: setup ## hold the doctor against small labelled projects: precision and recall; BUILD=1 builds them before and after
 	@PYTHONPATH=tests $(python) -m support.doctor_corpus
+	@[ -z "$${BUILD:-}" ] || $(MAKE) corpus-builds
+
+corpus-builds: engine
+	@scripts/engine base python:3.11-slim node:20-slim golang:1.19-bookworm rust:1.85-bookworm \
+		maven:3.8-eclipse-temurin-17 eclipse-temurin:17-jre debian:bookworm-slim devloop-test-busybox:latest
+	@PYTHONPATH=tests $(in_engine) $(python) -m support.doctor_builds $(ARGS)
 
 soak: engine ## hold 1000 predictions and 500 syncs against the engine, and the laws for ten minutes; CASES= SYNC_CASES= SEED=
 	@scripts/engine base devloop-test-busybox:latest

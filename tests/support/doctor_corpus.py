@@ -13,13 +13,19 @@ The labels are a person's judgement. A file of `tests/doctor/corpus` holds many 
     ? CODE                              may be found or not: people differ here
     after TEXT | READ, .. | SPARED, ..  once every fix is applied, an edit of READ reruns the RUN that holds
                                         TEXT, and an edit of SPARED does not
-    builds [crlf]                       can be built with the stand-ins of the test engine
+    builds [crlf]                       has to build with the stand-ins of the test engine
     --- PATH [size=BYTES]               a file; the one called Dockerfile is examined
+    @@@ [AUTHOR]                        a commit on top of the files above, each line one edit of it:
+    PATH | OLD TEXT | NEW TEXT
+
+Where there are commits they are made with git, and the project is examined as the last one leaves it.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -29,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from devloop.dockerfile.instructions import From
 from devloop.doctor.edits import apply_edits
-from devloop.doctor.examine import findings_of, unsilenced
+from devloop.doctor.examine import examine
 from devloop.doctor.subject import read_subject
 from devloop.planning import plan_edits
 from devloop.project.discover import locate
@@ -66,6 +72,14 @@ class Afterwards:
 
 
 @dataclass(frozen=True, slots=True)
+class Commit:
+    """Edits that somebody committed: by path, a text that stands there once and what takes its place."""
+
+    author: str
+    edits: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """One labelled project; `dockerfile` is the path of the file that is examined."""
 
@@ -78,9 +92,28 @@ class Project:
     builds: bool
     dockerfile: str
     files: Mapping[str, bytes | int]
+    commits: tuple[Commit, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Write the files of the project; programs are executable, and a size is a file full of holes."""
+        self._write_files(folder)
+        if self.commits:
+            self._commit(folder)
+        return folder
+
+    def _commit(self, folder: Path) -> None:
+        git = _Git(folder)
+        git.run("init", "--quiet", "--initial-branch=main")
+        git.commit(Commit(_PERSON, ()))
+        for commit in self.commits:
+            for path, old, new in commit.edits:
+                text = (folder / path).read_text()
+                if text.count(old) != 1:
+                    raise ValueError(f"{self.name}: {path} holds {old!r} {text.count(old)} times")
+                (folder / path).write_text(text.replace(old, new))
+            git.commit(commit)
+
+    def _write_files(self, folder: Path) -> None:
         for path, content in self.files.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +123,37 @@ class Project:
                 continue
             file.write_bytes(content)
             file.chmod(0o755 if content.startswith(b"#!") else 0o644)
-        return folder
+
+
+_PERSON = "Ada <ada@example.test>"
+
+
+class _Git:
+    """A repository in the folder of a project, with settings of nobody; commits are an hour apart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._hours = 0
+
+    def commit(self, commit: Commit) -> None:
+        self._hours += 1
+        self.run("add", "--all")
+        edited = ", ".join(dict.fromkeys(path for path, _, _ in commit.edits))
+        self.run("commit", "--quiet", "--message", edited or "begin", "--author", commit.author)
+
+    def run(self, *words: str) -> None:
+        date = f"{1_700_438_400 + 3600 * self._hours} +0000"
+        person = {f"GIT_{role}_DATE": date for role in ("AUTHOR", "COMMITTER")}
+        settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        name = ("-c", "user.name=Ada", "-c", "user.email=ada@example.test")
+        subprocess.run(
+            ["git", *name, *words],
+            cwd=self._folder,
+            env={**os.environ, **settings, **person},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
 
 
 @dataclass(slots=True)
@@ -105,6 +168,7 @@ class _Draft:
     builds: bool = False
     crlf: bool = False
     files: dict[str, list[str] | int] = field(default_factory=dict)
+    commits: list[Commit] = field(default_factory=list)
 
     def header(self, line: str) -> None:
         if line.startswith("> "):
@@ -137,7 +201,14 @@ class _Draft:
             self.builds,
             dockerfile,
             files,
+            tuple(self.commits),
         )
+
+    def edit(self, line: str) -> None:
+        """Read a line of the last commit."""
+        path, old, new = line.split(" | ")
+        commit = self.commits[-1]
+        self.commits[-1] = Commit(commit.author, (*commit.edits, (path, old, new)))
 
     def _line(self, lines: Sequence[str], text: str) -> int:
         found = [number for number, line in enumerate(lines, 1) if line.startswith(text)]
@@ -181,17 +252,17 @@ def _drafts(file: str, text: str) -> Iterable[_Draft]:
             path, _, size = line[4:].partition(" size=")
             content = []
             draft.files[path] = int(size) if size else content
+        elif line == "@@@" or line.startswith("@@@ "):
+            draft.commits.append(Commit(line[4:] or _PERSON, ()))
+        elif draft.commits:
+            if line:
+                draft.edit(line)
         elif content is None:
             draft.header(line)
         else:
             content.append(line)
     if draft is not None:
         yield draft
-
-
-def find(subject: Subject) -> tuple[Finding, ...]:
-    """What all rules find, but for what a comment silences."""
-    return unsilenced(subject, findings_of(subject), ())
 
 
 class Patient:
@@ -214,7 +285,8 @@ class Patient:
         return read_subject(self.workspace())
 
     def findings(self) -> tuple[Finding, ...]:
-        return find(self.subject())
+        """Return what the doctor says without an engine: a proposal that its own checks refuse is none."""
+        return tuple(one.finding for one in examine(self.workspace()).findings)
 
     def apply(self, finding: Finding) -> None:
         assert finding.proposal is not None
@@ -287,14 +359,14 @@ def _treated(patient: Patient) -> list[str]:
     faults: list[str] = []
     for _ in range(_MOST_FIXES):
         before = patient.subject()
-        findings = find(before)
+        findings = patient.findings()
         finding = next((one for one in findings if one.proposal is not None), None)
         if finding is None:
             return faults + _afterwards(patient)
         try:
             patient.apply(finding)
             after = patient.subject()
-            left = find(after)
+            left = patient.findings()
         except Exception as error:  # noqa: BLE001 - whatever a proposal breaks is a fault of the proposal
             return [*faults, f"{finding.code}: {type(error).__name__}: {error}"]
         faults += [f"{finding.code}: {text}" for text in _differences(before, after, finding)]
@@ -312,7 +384,7 @@ def _differences(before: Subject, after: Subject, finding: Finding) -> Iterable[
     old, new = before.source, after.source
     if old == new and not finding.proposal.files:
         yield "its proposal changes nothing"
-    if "stage" not in finding.proposal.intends and _stages(before) != _stages(after):
+    if not {"stage", "manifest"} & finding.proposal.intends and _stages(before) != _stages(after):
         yield "its fix changes the stages"
     if old.count(b"\r\n") == old.count(b"\n") != 0 and new.count(b"\r\n") != new.count(b"\n"):
         yield "its fix mixes line ends"

@@ -133,7 +133,6 @@ _OTHERS: Final[Mapping[str, str]] = {
     "composer": "composer writes what the manifest says of the project into vendor/composer",
     "cargo": "an image of Rust has nothing that reads TOML",
     "bundle": "a Gemfile is a program",
-    "mix": "mix.exs is a program",
 }
 
 
@@ -149,9 +148,11 @@ def install_in(one: PricedStep) -> Command:
     for command in commands_of(one.cost.command):
         if command.program in _OTHERS:
             raise StoppedError(_OTHERS[command.program])
+        if reads_nothing(command, one.step.workdir):
+            continue
         if _is_install(command):
             found.append(command)
-        elif not reads_nothing(command, one.step.workdir):
+        else:
             raise StoppedError(f"`{_shown(command)}` in the same step may read the manifest")
     if len(found) != 1:
         raise StoppedError("the step does not hold exactly one install that is known")
@@ -209,13 +210,14 @@ def _words(command: Command, tool: _Tool) -> tuple[str, ...]:
 _BESIDE: Final = tuple(
     tuple(line.split())
     for line in (
-        "apk|apt-get|apt|mkdir|true|:|set|export|umask|corepack|cd|echo",
+        "apk|apt-get|apt|mkdir|true|:|set|export|umask|cd|echo",
+        "corepack enable|disable|prepare",
         "npm cache|config",
         "npm install|i -g|--global",
         "npm -g|--global install|i",
         "yarn cache|config",
         "pnpm store|config",
-        "bun pm",
+        "bun pm cache",
         "pip config|cache",
         "pipx install",
         "poetry config|cache|--version",
@@ -239,6 +241,8 @@ def reads_nothing(command: Command, workdir: str) -> bool:
         return all(_is_apart(word, workdir) for word in words[1:] if not word.startswith("-"))
     if words[:2] == ("pip", "install"):
         return all(_PIP_WORD.fullmatch(word) for word in words[2:])
+    if words[0] in {"npm", "pipx"} and any(word.startswith((".", "/", "file:")) for word in words[1:]):
+        return False
     return any(
         len(words) >= len(first)
         and all(word in one.split("|") for word, one in zip(words, first, strict=False))

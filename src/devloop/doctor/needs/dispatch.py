@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -47,5 +48,25 @@ def needs_of(command: Command, where: Where) -> Answer:
             return Stop(stopped.reason, family)
         if isinstance(found, Needs) and not found.is_install and touches(command, where):
             return Source(label)
-        return replace(found, family=family) if isinstance(found, Needs) else found
-    return free(command, where, kind, is_cheap=is_cheap)
+        return _with_named(replace(found, family=family), where) if isinstance(found, Needs) else found
+    found = free(command, where, kind, is_cheap=is_cheap)
+    is_work = bool(kind) and not is_cheap
+    return _with_named(found, where) if isinstance(found, Needs) and is_work else found
+
+
+_OF_INSTALLERS: Final = re.compile(
+    r"(?i)(?:pip|uv|npm_config|yarn|pnpm|bundle|composer|poetry|pdm|pipenv|conda|go|cargo|rustup|maven|gradle"
+    r"|nuget|dotnet|git|curl|ssl|requests|node)_\w+|NODE_OPTIONS|COMPOSER"
+)
+
+
+def _with_named(needs: Needs, where: Where) -> Needs:
+    """Add the files that variables of installers name: settings, constraints, certificates."""
+    words = [
+        word
+        for name, value in where.environment.items()
+        if _OF_INSTALLERS.fullmatch(name)
+        for word in re.split(r"[\s=]+", value)
+        if word and where.placed.has(where.at(word))
+    ]
+    return replace(needs, files=tuple(dict.fromkeys((*needs.files, *(where.at(word) for word in words)))))

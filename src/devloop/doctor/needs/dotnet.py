@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _DOTNET_FILES = re.compile(
-    r"(?i).*\.(csproj|fsproj|vbproj|sln|slnx|slnf)|directory\.(build|packages)\.(props|targets)|nuget\.config"
+    r"(?i).*\.(\w*proj|sln|slnx|slnf)|directory\.(build|packages)\.(props|targets)|nuget\.config"
     r"|global\.json|packages\.lock\.json|packages\.config|directory\.solution\.(props|targets)"
 )
 
@@ -26,11 +26,13 @@ def _dotnet_files(where: Where, named: list[str]) -> tuple[str, ...]:
     projects = [path for path in found if path.lower().endswith("proj")]
     if not projects or any(not where.placed.touched_by(where.folder, one) for one in named):
         return ()
-    for project in projects:
-        text = re.sub(r"(?s)<!--.*?-->", "", where.placed.text(project) or "")
-        imported = re.search(r"<Import\s[^>]*Project=\"([^\"]+)\"", text)
-        if imported:
-            raise StoppedError(f"{posixpath.basename(project)} imports {imported[1]}")
+    for path in found:
+        text = re.sub(r"(?s)<!--.*?-->", "", where.placed.text(path) or "")
+        for tag in re.findall(r"<Import\s[^>]*>", text):
+            imported = re.search(r"Project=\"([^\"]+)\"", tag)
+            # What a kit brings is no file of the project, and the file of the same name above is copied too.
+            if imported and "Sdk=" not in tag and "GetPathOfFileAbove" not in tag:
+                raise StoppedError(f"{posixpath.basename(path)} imports {imported[1]}")
     return tuple(found)
 
 

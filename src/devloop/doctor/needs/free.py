@@ -91,8 +91,9 @@ def free(command: Command, where: Where, kind: str, *, is_cheap: bool) -> Answer
     if touches(command, where):
         return _lists(command, where) or _wrapper(command, where) or Source(label)
     if kind in _STANDALONE and not is_cheap:
-        if kind == "rustup":
-            return Needs(where.present("rust-toolchain", "rust-toolchain.toml"))
+        if kind in {"rustup", "cargo-install"}:
+            own = () if kind == "rustup" else (".cargo/config.toml", ".cargo/config")
+            return Needs(where.present("rust-toolchain", "rust-toolchain.toml", *own))
         if kind == "corepack" and not any("@" in word for word in command.words):
             return Source(label)
         if kind == "model-download" and not _downloads_alone(command, where):
@@ -100,6 +101,8 @@ def free(command: Command, where: Where, kind: str, *, is_cheap: bool) -> Answer
         return Needs()
     if kind == "conda-install" and not is_cheap:
         return Needs()
+    if command.arguments[:1] == ("config",):
+        return _settings(command, where)
     subcommands = _SETTINGS.get(command.program, "").split()
     if command.arguments and command.arguments[0] in subcommands:
         return Needs()
@@ -112,6 +115,25 @@ def free(command: Command, where: Where, kind: str, *, is_cheap: bool) -> Answer
             goes_here = command.program in {"tar", "unzip"} and not _has_target(command)
             return Source(label) if goes_here and where.placed.below(where.folder) else Needs()
     return Source(label)
+
+
+_OWN_SETTINGS: Mapping[str, str] = {"yarn": ".yarnrc.yml", "poetry": "poetry.toml"}
+
+
+def _settings(command: Command, where: Where) -> Answer:
+    """Say what a command reads that changes settings: a copy below it may bring them back as they were."""
+    program = command.program
+    if program == "bundle":
+        return Needs(fills=(where.at(".bundle"),))
+    if "config" not in _SETTINGS.get(program, "").split():
+        return Source(f"{program} config")
+    file = _OWN_SETTINGS.get(program, "")
+    is_own = "--local" in command.arguments if program == "poetry" else "set" in command.arguments
+    if any(word in {"project", "--location=project"} for word in command.arguments):
+        file, is_own = ".npmrc", True
+    if file and is_own and where.present(file):
+        return Stop(f"`{program} config` writes into {file}, which the copy would replace")
+    return Needs()
 
 
 def _downloads_alone(command: Command, where: Where) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
@@ -49,8 +50,17 @@ def _go_files(where: Where) -> tuple[str, ...]:
     return tuple(dict.fromkeys(files))
 
 
+def _module_above(where: Where) -> Where:
+    """Return the folder of the module that a folder belongs to: go looks for it upwards."""
+    folder = where.folder
+    while folder != "/" and not where.placed.present(folder, ("go.mod",)):
+        folder = posixpath.dirname(folder)
+    return replace(where, folder=folder) if where.placed.present(folder, ("go.mod",)) else where
+
+
 def _go_build(command: Command, where: Where) -> Answer:
     verb = command.arguments[0] if command.arguments else ""
+    where = _module_above(where)
     text = where.text("go.mod")
     if (
         verb not in {"build", "test", "install", "run", "vet"}
@@ -62,7 +72,9 @@ def _go_build(command: Command, where: Where) -> Answer:
         return Source(f"go {verb}")
     if any("-mod" in word for word in (*command.words, where.environment.get("GOFLAGS", ""))):
         return Source(f"go {verb}")
-    return Needs(_go_files(where), split=Split(insert=("go mod download",), kind="go-mod"))
+    return Needs(
+        _go_files(where), split=Split(insert=("go mod download",), kind="go-mod", entered=where.folder)
+    )
 
 
 READERS: Final[Mapping[str, Reader]] = {

@@ -182,8 +182,14 @@ def _sbt(command: Command, where: Where) -> Answer:
         for path in where.placed.below(where.at("project"))
         if path.count("/") == where.at("project").count("/") + 1
     ]
+    builds = [
+        path for path in where.placed.below(where.folder) if path.endswith(".sbt") and path not in project
+    ]
+    for path in (*builds, *project):
+        if re.search(r"\bIO\.read|Source\.from|Files\.read|\bUsing\b", where.placed.text(path) or ""):
+            raise StoppedError(f"{posixpath.basename(path)} reads other files of the project")
     return Needs(
-        (*where.present("build.sbt", ".sbtopts", ".jvmopts"), *project),
+        (*builds, *where.present(".sbtopts", ".jvmopts"), *project),
         fills=(where.at("target"), where.at("project/target"), where.at("project/project")),
     )
 

@@ -12,7 +12,7 @@ from devloop.doctor.needs.reading import entries, has_flag, json_of, members, se
 from devloop.doctor.placed import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from devloop.cost.shell import Command
 
@@ -31,6 +31,12 @@ _JS_FILES: Mapping[str, tuple[str, ...]] = {
 _JS_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "yarn": (".yarn/releases", ".yarn/plugins", ".yarn/patches", ".yarn/cache", ".yarn/sdks"),
 }
+# What an install writes for the machine that it runs on.
+_JS_STATE: Mapping[str, tuple[str, ...]] = {
+    "yarn": (".yarn/unplugged", ".yarn/install-state.gz", ".yarn/build-state.yml"),
+}
+_JS_SETTINGS = (".npmrc", ".yarnrc", ".yarnrc.yml", ".pnpmfile.cjs")
+_PUPPETEER = (".puppeteerrc", ".puppeteerrc.cjs", ".puppeteerrc.js", ".puppeteerrc.json", ".puppeteerrc.yaml")
 _JS_VALUES = set_of(
     "--prefix -C --dir --cwd --cache --registry --userconfig --loglevel --omit --include --only --production"
     " --network-timeout --network-concurrency --cache-folder --modules-folder --mutex --reporter --store-dir"
@@ -74,9 +80,11 @@ def _js(tool: str) -> Reader:
             for one in _package(at, tool, ignores_scripts=ignores):
                 (folders if where.placed.below(one) else files).append(one)
             if manifest != manifests[0]:
-                files += at.present(".npmrc")
-        fills = tuple(joined(posixpath.dirname(one), "node_modules") for one in manifests)
-        return Needs(tuple(dict.fromkeys(files)), tuple(dict.fromkeys(folders)), fills)
+                files += at.present(".npmrc", *_programs(at))
+            _refuse_named(at, files, folders)
+        fills = [joined(posixpath.dirname(one), "node_modules") for one in manifests]
+        fills += [where.at(one) for one in _JS_STATE.get(tool, ())]
+        return Needs(tuple(dict.fromkeys(files)), tuple(dict.fromkeys(folders)), tuple(fills))
 
     return read
 
@@ -142,6 +150,7 @@ def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]
             yield where.at(entry[1])
     if ignores_scripts:
         return
+    yield from _read_by_packages(where, document)
     if where.placed.has(where.at("binding.gyp")):
         raise StoppedError("binding.gyp makes the install compile the source")
     scripts = table(document.get("scripts"))
@@ -158,10 +167,52 @@ def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]
             if "patch-package" in part and where.folders("patches"):
                 yield where.at("patches")
             if "prisma generate" in part:
-                schema = table(document.get("prisma")).get("schema")
-                if schema is not None:
+                schema = _schema(where, document)
+                if schema is None:
                     raise StoppedError("the schema of prisma is at a place of its own")
-                yield where.at("prisma")
+                yield schema
+
+
+def _read_by_packages(where: Where, document: Mapping[str, object]) -> Iterator[str]:
+    """Yield the files of the project that scripts of well-known packages read while they are installed."""
+    names = {name for group in ("dependencies", "devDependencies") for name in table(document.get(group))}
+    if "@prisma/client" in names:
+        schema = _schema(where, document)
+        if schema is not None:
+            yield schema
+    if "puppeteer" in names:
+        yield from where.present(*_PUPPETEER, "puppeteer.config.js", "puppeteer.config.cjs")
+
+
+def _schema(where: Where, document: Mapping[str, object]) -> str | None:
+    """Return the file or folder that prisma generates its client from; None where there is none."""
+    own = where.present("prisma.config.ts", "prisma.config.js", "prisma.config.mjs")
+    if own or table(document.get("prisma")).get("schema") is not None:
+        raise StoppedError("the schema of prisma is at a place of its own")
+    return next(iter((*where.folders("prisma"), *where.present("schema.prisma"))), None)
+
+
+def _programs(where: Where) -> list[str]:
+    """Return the programs of a member: an install links those that are there, and no others later."""
+    document = json_of(where, "package.json")
+    if table(document.get("directories")).get("bin") is not None:
+        raise StoppedError("a member of the workspace has a whole folder of programs")
+    return [one.removeprefix("./") for one in strings(document.get("bin"))]
+
+
+def _refuse_named(where: Where, files: Sequence[str], folders: Sequence[str]) -> None:
+    """Stop where settings name files of the project that are not brought along."""
+    for name in _JS_SETTINGS:
+        text = re.sub(r"(?m)^\s*[#;].*$", "", where.text(name) or "")
+        for word in re.findall(r"[^\s\"'=:,()]+", text):
+            path = where.at(word)
+            known = path in files or any(f"{path}/".startswith(f"{one}/") for one in folders)
+            if (
+                re.search(r"[\w-][./]|[./][\w-]", word)
+                and not known
+                and where.placed.touched_by(where.folder, word)
+            ):
+                raise StoppedError(f"{name} names {word}")
 
 
 def _reads_nothing(where: Where, script: str) -> bool:

@@ -20,6 +20,8 @@ def _bundler(command: Command, where: Where) -> Answer:
     if verbs[:1] not in ([], ["install"]) or has_flag(command, "--gemfile"):
         return Source("bundle")
     name = "gems.rb" if where.present("gems.rb") else "Gemfile"
+    if where.at(where.environment.get("BUNDLE_GEMFILE", name)) != where.at(name):
+        return Source("bundle")
     text = where.text(name)
     if text is None:
         return Source("bundle")
@@ -27,7 +29,7 @@ def _bundler(command: Command, where: Where) -> Answer:
     for pattern, what in (
         (r":path\s*=>|\bpath\s*[(\"']|\bglob:", "takes gems from a path"),
         (
-            r"\b(eval_gemfile|require_relative|instance_eval|load|Dir\[|Dir\.glob|IO\.read)\b",
+            r"\brequire\s*\(?\s*[\"'][./]|\b(eval_gemfile|require_relative|instance_eval|load|Dir\[|Dir\.glob|IO\.read)\b",
             "reads other files",
         ),
         (r"\bFile\.(?!join|expand_path|basename|dirname)\w+", "reads other files"),
@@ -68,7 +70,8 @@ _COMPOSER_EVENTS = ("pre-install-cmd", "post-install-cmd", "pre-package-install"
 
 def _composer(command: Command, where: Where) -> Answer:
     verbs = [word for word in command.arguments if word[0] != "-"]
-    if verbs not in (["install"], ["i"]) or not where.present("composer.json"):
+    is_other = where.at(where.environment.get("COMPOSER", "composer.json")) != where.at("composer.json")
+    if verbs not in (["install"], ["i"]) or not where.present("composer.json") or is_other:
         return Source("composer")
     if has_flag(command, "-d", "--working-dir"):
         return Source("composer")
@@ -104,6 +107,11 @@ def _composer(command: Command, where: Where) -> Answer:
     return Needs(files, fills=fills, split=split)
 
 
+_LEAVES_CONFIG: Final = re.compile(
+    r"import_config\s*\(?\s*\"[^\"]*(?:\.\./|\*)|\b(?:File|Code|System)\.(?:read|cmd|require|eval|stream|ls|exists)"
+)
+
+
 def _mix(command: Command, where: Where) -> Answer:
     tasks = {word for word in re.split(r"[\s,+]+", " ".join(command.arguments)) if re.match(r"[a-z]", word)}
     if not where.present("mix.exs") or not tasks <= {
@@ -130,6 +138,13 @@ def _mix(command: Command, where: Where) -> Answer:
             raise StoppedError("mix.exs takes a dependency from a path")
         if re.search(r"\b(File|Code|System)\.(read|cmd|require|eval|stream|ls|exists|compile)", clean):
             raise StoppedError("mix.exs reads other files of the project")
+    uses_siblings = any("in_umbrella" in text for text in texts)
+    if uses_siblings and "deps.compile" in tasks and not has_flag(command, "--skip-umbrella-children"):
+        raise StoppedError("the applications of the umbrella are compiled as dependencies of each other")
+    for path in where.placed.below(where.at("config")):
+        text = re.sub(r"(?m)#(?!\{).*$", "", where.placed.text(path) or "")
+        if not path.endswith("/runtime.exs") and _LEAVES_CONFIG.search(text):
+            raise StoppedError("config/ reads files outside of it")
     return Needs(
         tuple(files),
         where.folders("config"),
@@ -144,6 +159,9 @@ def _rebar(command: Command, where: Where) -> Answer:
         return Source("rebar3")
     if where.present("rebar.config.script"):
         raise StoppedError("rebar.config.script may read other files")
+    others = [path for path in where.placed.below(where.folder) if path.endswith("/rebar.config")]
+    if len(others) > 1 or where.folders("_checkouts"):
+        raise StoppedError("the applications of rebar3 have dependencies of their own")
     return Needs(where.present("rebar.config", "rebar.lock"), fills=(where.at("_build"),))
 
 

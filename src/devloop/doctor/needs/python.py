@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
@@ -116,6 +117,9 @@ def _requirements(where: Where, path: str, found: dict[str, None], folders: dict
         return
     found[path] = None
     name = posixpath.basename(path)
+    if name in {"pyproject.toml", "setup.py", "setup.cfg"}:
+        _refuse_dynamic(replace(where, folder=posixpath.dirname(path)), name)
+        return
     text = where.placed.text(path)
     if text is None:
         raise StoppedError(f"{name} cannot be read")
@@ -143,6 +147,25 @@ def _requirements(where: Where, path: str, found: dict[str, None], folders: dict
             raise StoppedError(f"{name} installs {entry} from a path")
 
 
+def _refuse_dynamic(where: Where, name: str) -> None:
+    """Stop where requirements are metadata of a project that only its build backend knows."""
+    project = table(toml(where, name).get("project")) if name == "pyproject.toml" else {}
+    if not project or {"dependencies", "optional-dependencies"} & set(strings(project.get("dynamic"))):
+        raise StoppedError(f"{name} {_DYNAMIC}")
+    for one in strings([project.get("dependencies"), project.get("optional-dependencies")]):
+        if "file:" in one:
+            raise StoppedError("pyproject.toml takes a dependency from a path")
+
+
+_DYNAMIC: Final = "has dynamic metadata, which the build backend reads from the source"
+
+
+def _writes_over(command: Command, where: Where) -> bool:
+    """Tell whether a list is written in place of one that was copied."""
+    outputs = values(command.arguments, "-o", "--output", "--output-file")
+    return any(where.placed.has(where.at(one)) for one in outputs)
+
+
 def _local_folder(where: Where, name: str, entry: str) -> str:
     """Return the folder of a local package: a part of the project, and not the whole of it."""
     folder = where.at(entry)
@@ -161,6 +184,8 @@ def _uv_sync(command: Command, where: Where) -> Answer:
         return Source(f"uv {verb}")
     files = where.present("pyproject.toml", "uv.lock", "uv.toml", ".python-version")
     if not where.present("pyproject.toml"):
+        return Source(f"uv {verb}")
+    if _writes_over(command, where):
         return Source(f"uv {verb}")
     document = toml(where, "pyproject.toml")
     own = table(table(document.get("tool")).get("uv"))
@@ -183,9 +208,7 @@ def _uv_sync(command: Command, where: Where) -> Answer:
     if any(part in dynamic for part in ("dependencies", "optional-dependencies")) or (
         dynamic and not has_flag(command, "--frozen")
     ):
-        raise StoppedError(
-            "pyproject.toml has dynamic metadata, which the build backend reads from the source"
-        )
+        raise StoppedError(f"pyproject.toml {_DYNAMIC}")
     if skips or (not is_package and patterns is None):
         return Needs(files, fills=fills)
     flag = "--no-install-project" if patterns is None else "--no-install-workspace"
@@ -197,6 +220,8 @@ def _poetry(command: Command, where: Where) -> Answer:
     if verb not in {"install", "sync", "export"} or has_flag(command, "-C", "--directory", "-P", "--project"):
         return Source(f"poetry {verb}")
     if not where.present("pyproject.toml"):
+        return Source(f"poetry {verb}")
+    if _writes_over(command, where):
         return Source(f"poetry {verb}")
     document = toml(where, "pyproject.toml")
     own = table(table(document.get("tool")).get("poetry"))
@@ -231,6 +256,8 @@ def _pdm(command: Command, where: Where) -> Answer:
         or not where.present("pyproject.toml")
         or has_flag(command, "-p")
     ):
+        return Source(f"pdm {verb}")
+    if _writes_over(command, where):
         return Source(f"pdm {verb}")
     document = toml(where, "pyproject.toml")
     if "file:" in (where.text("pyproject.toml") or ""):

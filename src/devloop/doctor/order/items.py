@@ -55,6 +55,8 @@ _SYSTEM_PLACES: Final = (
     *("/usr/local/share/ca-certificates", "/usr/local/etc", "/usr/local/bin", "/usr/bin", "/bin", "/sbin"),
     *("/usr/sbin", "/usr/local/sbin", "/usr/lib", "/usr/local/lib", "/lib", "/root", "/run"),
 )
+# A tree that is copied over the whole system brings what packages are installed by.
+_SETTINGS_PLACES: Final = ("/etc/", "/root/", "/usr/")
 
 
 @dataclass(slots=True)
@@ -150,6 +152,8 @@ def _is_blamed(item: Item, items: Sequence[Item]) -> bool:
         return False
     destination = item.destination
     if destination == "/etc" or any(f"{destination}/".startswith(f"{one}/") for one in _SYSTEM_PLACES):
+        return False
+    if destination in {"/", "/usr"} and any(path.startswith(_SETTINGS_PLACES) for path in item.placed):
         return False
     below = [one.work for one in items[item.at + 1 :] if one.work is not None]
     needed = {path for work in below for path in work.files}

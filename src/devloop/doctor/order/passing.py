@@ -82,14 +82,15 @@ def refuse_overwrites(moved: list[Item], freed: list[Item]) -> None:
                     context[: len(context) - len(path) + len(fill)]
                     for copy in moved
                     for path, context in copy.taken.items()
-                    if path.startswith(f"{fill}/") and path not in needed
+                    if (path == fill or path.startswith(f"{fill}/")) and path not in needed
                 ),
                 None,
             )
             if clash is not None:
+                what = (clash or fill) + ("" if any(fill in copy.taken for copy in moved) else "/")
                 raise UnsureError(
-                    f"{clash or fill}/ of the work tree is copied too and would replace what is"
-                    " installed: name it in the ignore file first"
+                    f"{what} of the work tree is copied too and would replace what is installed: name it in"
+                    " the ignore file first"
                 )
 
 

@@ -45,7 +45,7 @@ class Proposals:
             if item.work is not None
             and (item.work.installs or item.work.kinds & (OS_KINDS | TOOL_KINDS) or item.at == first.at)
         ]
-        refuse_overwrites(moved, freed)
+        refuse_overwrites(moved, [item for item in self.items[moved[0].at : until + 1] if item.work])
         _must_keep_variables(moved, self.items[until])
         if work.split is not None and work.split.touched:
             _must_own(first, moved)

@@ -78,25 +78,24 @@ def work_of(priced: PricedStep | None, run: ins.Run, placed: Placed) -> Work:
         return Work(source="it")
     if any(mount.type == "bind" and not mount.get("from") for mount in run.mounts):
         return Work(source="a bind mount")
-    environment = dict(step.environment)
     needs: list[Needs] = []
     kinds: set[str] = set()
     for number, command in enumerate(commands):
-        where = Where(_folder(step, command), placed, environment)
+        where = _where(step, command, placed)
         answer = needs_of(command, where)
         match answer:
             case Needs(split=None):
                 needs.append(answer)
                 kinds.add(kind_of(command)[0])
             case Needs(split=Split() as split):
-                rest = [
-                    needs_of(one, Where(_folder(step, one), placed, environment))
-                    for one in commands[number + 1 :]
-                ]
+                rest = [needs_of(one, _where(step, one, placed)) for one in commands[number + 1 :]]
                 reason = _why_whole(text, commands[:number], command, split)
                 if reason:
                     return Work((*needs, answer), stop=reason)
-                split = replace(split, assigned=command.assignments, entered=command.directory or "")
+                entered = command.directory or ""
+                if split.entered and split.entered != where.folder:
+                    entered = "" if split.entered == step.workdir else split.entered
+                split = replace(split, assigned=command.assignments, entered=entered)
                 return _split_work(needs, answer, split, rest)
             case Stop(reason=reason):
                 return Work(tuple(needs), stop=reason, parts=number)
@@ -170,5 +169,12 @@ def _sources_something(text: str, step: Step, placed: Placed) -> bool:
     return any(placed.below(posixpath.normpath(posixpath.join(step.workdir, one))) for one in folders)
 
 
-def _folder(step: Step, command: Command) -> str:
-    return posixpath.normpath(posixpath.join(step.workdir, command.directory or ""))
+def _where(step: Step, command: Command, placed: Placed) -> Where:
+    """Say where a command runs, with the variables that are set for it alone too."""
+    folder = posixpath.normpath(posixpath.join(step.workdir, command.directory or ""))
+    assigned = (one.partition("=") for one in command.assignments)
+    return Where(
+        folder,
+        placed,
+        {**dict(step.environment), **{name: value.strip("\"'") for name, _, value in assigned}},
+    )

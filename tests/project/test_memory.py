@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from devloop.cache import store as store_module
 from devloop.cache.baseline import Baseline
 from devloop.cache.records import Link, Records
+from devloop.cache.store import RecordStore
 from devloop.context.snapshot import Entry, Snapshot
 from devloop.dockerfile.stages import ImageConfig, Platform
 from devloop.project.discover import Location, locate
@@ -112,3 +114,35 @@ def test_the_indexes_of_contexts_are_loaded_once_and_kept(memory: Memory, tmp_pa
     index = memory.index(tmp_path)
     assert memory.index(tmp_path) is index
     assert memory.index(tmp_path / "other") is not index
+
+
+def test_what_was_not_seen_for_longest_is_forgotten(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(float(number) for number in range(1, 1000))
+    memory.store = RecordStore(memory.database, clock=lambda: next(moments))
+    monkeypatch.setattr("devloop.project.memory.time.time", lambda: next(moments))
+    for name in ("KEPT_GROUP_MEMBERS", "KEPT_DEFINITIONS", "KEPT_IMAGES", "KEPT_BASELINES", "KEPT_LINKS"):
+        monkeypatch.setattr(store_module, name, 3)
+    monkeypatch.setattr("devloop.project.memory.KEPT_PROJECTS", 3)
+    for number in range(6):
+        memory.project = f"project {number}"
+        records = Records(groups={f"group {number}": frozenset({"record"})})
+        records.add(Link(f"operation {number}", 0, "content:x", "record", "modes"))
+        memory.save_records("builder", records)
+        memory.save_engine_definitions("builder", [(f"operation {number}", "digest"), ("common", "digest")])
+        memory.save_image("builder", f"image {number}", Platform(), ImageConfig(key="layers:1"))
+        memory.save_baseline(BASELINE, TREE)
+        memory.save_container(f"container {number}", "image", "run", ())
+        memory.save_builder("builder", {})
+    assert memory.problem is None
+    for table in ("links", "record_groups", "engine_operations", "images", "baselines", "projects"):
+        assert memory.database.read(f"SELECT count(*) FROM {table}") == [(3,)], table  # noqa: S608  constants
+    assert memory.engine_definitions("builder", "common") == {"digest"}, "it was seen with every build"
+    assert memory.baseline() == BASELINE
+    assert memory.builder() == "builder"
+    assert [
+        row[0] for row in memory.database.read("SELECT container FROM containers ORDER BY container")
+    ] == [
+        "container 3",
+        "container 4",
+        "container 5",
+    ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from devloop.cache.baseline import Baseline, baseline_from_json, baseline_to_json
 from devloop.cache.records import Link, Records
 from devloop.dockerfile.stages import ImageConfig, Platform
+from devloop.state.database import forget_oldest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from devloop.state.database import Database
 
 KEPT_LINKS = 200_000
+KEPT_GROUP_MEMBERS = 50_000
+KEPT_DEFINITIONS = 50_000
+KEPT_IMAGES = 2_000
+KEPT_BASELINES = 1_000
 KEPT_MISSES = 200
 
 
@@ -86,16 +91,15 @@ class RecordStore:
                 ],
             )
             connection.executemany(
-                "INSERT OR IGNORE INTO record_groups (builder, name, member) VALUES (?, ?, ?)",
-                [(builder, name, member) for name, members in groups.items() for member in sorted(members)],
+                "INSERT OR IGNORE INTO record_groups (builder, name, member, seen_at) VALUES (?, ?, ?, ?)",
+                [
+                    (builder, name, member, now)
+                    for name, members in groups.items()
+                    for member in sorted(members)
+                ],
             )
-            count = connection.execute("SELECT count(*) FROM links").fetchone()[0]
-            if count > KEPT_LINKS:
-                connection.execute(
-                    "DELETE FROM links WHERE seen_at <="
-                    " (SELECT seen_at FROM links ORDER BY seen_at LIMIT 1 OFFSET ?)",
-                    (count - KEPT_LINKS,),
-                )
+            forget_oldest(connection, "links", KEPT_LINKS)
+            forget_oldest(connection, "record_groups", KEPT_GROUP_MEMBERS)
 
         self._database.write(work)
         records.added.clear()
@@ -115,13 +119,18 @@ class RecordStore:
 
     def save_engine_definitions(self, builder: str, found: Iterable[tuple[str, str]]) -> None:
         """Remember pairs of an operation and the engine's own definition of it."""
-        rows = [(builder, operation, definition) for operation, definition in found]
-        self._database.write(
-            lambda c: c.executemany(
-                "INSERT OR IGNORE INTO engine_operations (builder, operation, definition) VALUES (?, ?, ?)",
+        now = self._clock()
+        rows = [(builder, operation, definition, now) for operation, definition in found]
+
+        def work(connection: "sqlite3.Connection") -> None:
+            connection.executemany(
+                "INSERT OR REPLACE INTO engine_operations (builder, operation, definition, seen_at)"
+                " VALUES (?, ?, ?, ?)",
                 rows,
             )
-        )
+            forget_oldest(connection, "engine_operations", KEPT_DEFINITIONS)
+
+        self._database.write(work)
 
     # Base images
 
@@ -155,12 +164,16 @@ class RecordStore:
                 "onbuild": config.onbuild,
             }
         )
-        self._database.write(
-            lambda c: c.execute(
-                "INSERT OR REPLACE INTO images (builder, reference, platform, config) VALUES (?, ?, ?, ?)",
-                (builder, reference, str(platform), text),
+
+        def work(connection: "sqlite3.Connection") -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO images (builder, reference, platform, config, seen_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (builder, reference, str(platform), text, self._clock()),
             )
-        )
+            forget_oldest(connection, "images", KEPT_IMAGES)
+
+        self._database.write(work)
 
     # Baselines and misses
 
@@ -171,12 +184,15 @@ class RecordStore:
 
     def save_baseline(self, project: str, baseline: Baseline) -> None:
         text = baseline_to_json(baseline)
-        self._database.write(
-            lambda c: c.execute(
+
+        def work(connection: "sqlite3.Connection") -> None:
+            connection.execute(
                 "INSERT OR REPLACE INTO baselines (project, content, saved_at) VALUES (?, ?, ?)",
                 (project, text, self._clock()),
             )
-        )
+            forget_oldest(connection, "baselines", KEPT_BASELINES, at="saved_at")
+
+        self._database.write(work)
 
     def add_misses(self, misses: Iterable[Miss]) -> None:
         rows = [

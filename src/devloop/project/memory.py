@@ -7,11 +7,12 @@ used, the session goes on with what it has in memory and says so once.
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from devloop.cache.baseline import Baseline
 from devloop.cache.records import Records
@@ -23,7 +24,12 @@ from devloop.cost.history import KEPT_BUILDS_PER_PROJECT, BuildRecord, History, 
 from devloop.dockerfile.stages import ImageConfig, Platform
 from devloop.project.discover import Location
 from devloop.project.manifest import load_manifest, save_manifest
-from devloop.state.database import Database, StateUnavailable, state_directory
+from devloop.state.database import Database, StateUnavailable, forget_oldest, state_directory
+
+if TYPE_CHECKING:
+    import sqlite3
+
+KEPT_PROJECTS = 1_000
 
 T = TypeVar("T")
 
@@ -83,9 +89,19 @@ class Memory:
 
     def save_builder(self, builder: str, switches: Mapping[str, str]) -> None:
         text = " ".join(f"{name}={value}" for name, value in sorted(switches.items()))
-        row = (self.project, str(self.location.folder), builder, text)
-        sql = "INSERT OR REPLACE INTO projects (project, folder, builder, switches) VALUES (?, ?, ?, ?)"
-        self._try(lambda: self.database.write(lambda c: c.execute(sql, row)), None)
+        row = (self.project, str(self.location.folder), builder, text, time.time())
+
+        def work(connection: "sqlite3.Connection") -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO projects (project, folder, builder, switches, seen_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                row,
+            )
+            if forget_oldest(connection, "projects", KEPT_PROJECTS):
+                known = "SELECT project FROM projects"
+                connection.execute(f"DELETE FROM containers WHERE project NOT IN ({known})")  # noqa: S608  constants
+
+        self._try(lambda: self.database.write(work), None)
 
     # Records, images, baseline
 

@@ -181,7 +181,15 @@ ALTER TABLE builds ADD COLUMN chain_seconds REAL;
 ALTER TABLE builds ADD COLUMN context_seconds REAL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS, _SYNCS, _OVERHEADS)
+_AGES = """
+-- So that what was not seen for longest can be forgotten.
+ALTER TABLE projects ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE record_groups ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE engine_operations ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE images ADD COLUMN seen_at REAL NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_BUILDS_STEPS_RESTARTS, _CACHE_RECORDS, _SYNCS, _OVERHEADS, _AGES)
 """Script n takes a file from version n to n + 1. A released script is never edited, only followed."""
 
 
@@ -552,3 +560,19 @@ def _roll_back(connection: sqlite3.Connection) -> None:
     with contextlib.suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def forget_oldest(connection: sqlite3.Connection, table: str, kept: int, *, at: str = "seen_at") -> bool:
+    """Drop the rows over a bound that were not seen for longest; tell whether there were any.
+
+    What was seen at one moment stays or goes together, so a little more than the bound may be left.
+    """
+    [count] = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  constants
+    if count <= kept:
+        return False
+    found = connection.execute(
+        f"DELETE FROM {table} WHERE {at} < (SELECT {at} FROM {table}"  # noqa: S608  constants
+        f" ORDER BY {at} DESC LIMIT 1 OFFSET ?)",
+        (kept - 1,),
+    )
+    return found.rowcount > 0

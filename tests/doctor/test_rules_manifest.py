@@ -303,9 +303,10 @@ def test_a_step_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, command: st
         (NODE.replace("node:", "debian:"), "the stage does not start from the official image of node"),
         (NODE.replace("COPY", "ADD"), "the manifest is added, not copied"),
         ("FROM node:20-slim\nWORKDIR /app\nCOPY . .\n", "the manifest is copied with its whole folder"),
-        (f"{NODE}COPY . .\n", "the manifest is copied more than once, or not from the context"),
+        (f"{NODE}COPY . .\n", "the manifest is copied more than once"),
+        (NODE.replace("COPY", "COPY --parents"), "no plain copy brings the manifest"),
         (f"{NODE}COPY other.json ./yarn.lock\n", "one copy overwrites what another one brought"),
-        (f"{NODE}COPY package.json ./\n", "the manifest is copied more than once, or not from the context"),
+        (f"{NODE}COPY package.json ./\n", "the manifest is copied more than once"),
         (f"{NODE}RUN npm run x\n", "a step between the copy and the install may read the manifest"),
         (
             f"{NODE}RUN --mount=type=bind,target=/x true\n",
@@ -401,7 +402,8 @@ def test_what_stands_in_the_manifest_of_python_may_stop_it(
         ("ghcr.io/astral-sh/uv:python3.12-bookworm-slim", OFFERED),
         ("python:3.10", "nothing says that the image has Python 3.11 or later, which reads TOML"),
         ("python:3", "nothing says that the image has Python 3.11 or later, which reads TOML"),
-        ("python:3.12-windowsservercore", "the image is one of Windows"),
+        ("python:3.12-onbuild", "the image is one of Windows, or has triggers"),
+        ("python:3.12-windowsservercore", "the image is one of Windows, or has triggers"),
     ],
 )
 def test_the_image_has_to_have_a_python_that_reads_toml(tmp_path: Path, image: str, reason: str) -> None:

@@ -360,8 +360,8 @@ def check_image(base: Stage, manifest: str) -> None:
     is_of_uv = wanted == "python" and image_name(reference) == "uv" and registry == "ghcr.io/astral-sh"
     if base.base != "image" or not (is_official or is_of_uv):
         raise StoppedError(f"the stage does not start from the official image of {wanted}")
-    if re.search("windows|nanoserver", tag):
-        raise StoppedError("the image is one of Windows")
+    if re.search("windows|nanoserver|onbuild", tag):
+        raise StoppedError("the image is one of Windows, or has triggers")
     if wanted == "python" and not _has_tomllib(tag):
         raise StoppedError("nothing says that the image has Python 3.11 or later, which reads TOML")
 

@@ -113,8 +113,10 @@ def _copies_of(
     copies: dict[int, Step] = {}
     for path in paths:
         found = [one for one in above if path in _placed(subject, one).values()]
-        if len(found) != 1:
-            raise StoppedError("the manifest is copied more than once, or not from the context")
+        if not found:
+            raise StoppedError("no plain copy brings the manifest")
+        if len(found) > 1:
+            raise StoppedError("the manifest is copied more than once")
         copies[found[0].number] = found[0]
     everywhere = Counter(place for one in above for place in _placed(subject, one))
     if at not in everywhere:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 STAGE = "no-builder-stage"
+NODE = "node:20-slim"
 
 GO_FILES = {
     "go.mod": "module example.test/hello\n\ngo 1.19\n",
@@ -205,8 +206,8 @@ SERVICES = {
         1.3,
     ),
     "node": Service(
-        "node:20-slim",
-        "node:20-slim",
+        NODE,
+        NODE,
         (
             "ENV MODE=test",
             "COPY package*.json ./",
@@ -255,19 +256,23 @@ def served(engine: dict[str, str], folder: Path, name: str, dockerfile: bytes) -
         docker(engine, "rm", "--force", name)
 
 
-def asked(port: int) -> str | None:
-    """Ask a service that is starting, for up to half a minute."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+def asked(port: int, *, until: str = "") -> str | None:
+    """Ask a service that is starting for up to half a minute, until it answers, or answers this."""
+    answer: str | None = None
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/")
-            return connection.getresponse().read().decode().strip()
+            answer = connection.getresponse().read().decode().strip()
+            if until in answer:
+                break
         except (OSError, http.client.HTTPException):
-            time.sleep(0.05)
+            pass
         finally:
             connection.close()
-    return None
+        time.sleep(0.05)
+    return answer
 
 
 def docker(engine: dict[str, str], *words: str) -> str:
@@ -303,3 +308,52 @@ def test_a_program_answers_the_same_from_its_smaller_image(
     assert one.proof.sizes is not None
     assert (one.proof.sizes.before, one.proof.sizes.after) == (before[1], after[1])
     assert after[1] * service.times < before[1]
+
+
+SERVER = """\
+const answer = "one";
+require("node:http").createServer((_, reply) => reply.end(answer)).listen(8080);
+"""
+WATCHED = f"""\
+FROM {NODE} AS web
+WORKDIR /src
+COPY server.js ./
+
+# How it starts.
+CMD ["node", "server.js"]
+EXPOSE 8080
+"""
+COMPOSE = "services:\n  web:\n    build: .\n    volumes:\n      - .:/src\n"
+
+
+def test_a_stage_for_work_on_the_code_serves_what_is_saved_and_leaves_the_image_as_it_was(
+    tmp_path: Path, trial: Trial, engine: dict[str, str], unique_name: str
+) -> None:
+    make_base_image(engine, NODE)
+    ignore = "*\n!server.js\n"
+    files = {"server.js": SERVER, "compose.yaml": COMPOSE, ".dockerignore": ignore}
+    folder = written(tmp_path / "project", WATCHED, files)
+    one = proven(folder, trial, "no-reloader")
+    assert one.finding.proposal is not None, one.proof
+    assert one.proof is not None
+    checks = {check.name: check.sentence for check in one.proof.checks if check.verdict == "passed"}
+    assert checks["files"] == "the images have the same layers"
+    assert checks["configuration"] == "the configurations of the images are equal"
+
+    after = apply_edits(WATCHED.encode(), one.finding.proposal.edits)
+    (folder / "Dockerfile").write_bytes(after)
+    docker(engine, "build", "--quiet", "--tag", unique_name, str(folder))
+    command = docker(engine, "image", "inspect", "--format={{.Config.Cmd}}", unique_name)
+    assert command == "[node server.js]"
+
+    dev = f"{unique_name}-dev"
+    docker(engine, "build", "--quiet", "--target=dev", "--tag", dev, str(folder))
+    mount = f"{folder}:/src"
+    docker(engine, "run", "--detach", "--name", dev, "--publish=127.0.0.1::8080", "--volume", mount, dev)
+    try:
+        port = int(docker(engine, "port", dev, "8080").split(":")[-1])
+        assert asked(port) == "one"
+        (folder / "server.js").write_text(SERVER.replace("one", "two"))
+        assert asked(port, until="two") == "two", docker(engine, "logs", dev)
+    finally:
+        docker(engine, "rm", "--force", dev)

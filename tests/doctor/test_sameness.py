@@ -165,6 +165,7 @@ def test_compiled_python_without_its_source_is_a_program() -> None:
         "root/.gradle/init.d/mirror.gradle",
         "root/.nuget/NuGet/NuGet.Config",
         "root/.sbt/repositories",
+        "root/.cache/pypoetry/virtualenvs/shop-py3.12/bin/python",
     ],
 )
 def test_settings_among_downloads_count(path: str) -> None:
@@ -183,6 +184,8 @@ def test_settings_among_downloads_count(path: str) -> None:
         ("cargo watch -x run", "usr/local/cargo/registry/x"),
         ("npx serve", "root/.npm/_npx/x"),
         ("uvx ruff", "root/.cache/uv/x"),
+        ("pnpm start", "root/.cache/node/corepack/v1/pnpm/x"),
+        ("pre-commit run", "root/.cache/pre-commit/repo/x"),
     ],
 )
 def test_a_cache_from_which_the_container_works_may_not_go(start: str, path: str) -> None:
@@ -191,6 +194,16 @@ def test_a_cache_from_which_the_container_works_may_not_go(start: str, path: str
     assert told({path: FILE}, {}, Expected(frozenset({"cache mount"}), start="/srv/server --go run")) == []
     assert told({path: FILE}, {}, Expected(frozenset({"cache mount"}), start=start)) == [
         f"/{path} is only in the image before"
+    ]
+
+
+def test_archives_of_yarn_are_used_where_a_loader_reads_them() -> None:
+    archive = {"root/.yarn/berry/cache/ms.zip": FILE}
+    expected = Expected(frozenset({"cache mount"}))
+    modules, loader = {"app/node_modules/ms": FOLDER}, {"app/.pnp.cjs": FILE}
+    assert told({**archive, **modules}, modules, expected) == []
+    assert told({**archive, **loader}, loader, expected) == [
+        "/root/.yarn/berry/cache/ms.zip is only in the image before"
     ]
 
 

@@ -148,11 +148,12 @@ VARYING: Final = (
 SETTINGS: Final = re.compile(
     r"(?:.*/)?\.m2/(?:settings(?:-security)?|toolchains)\.xml|(?:.*/)?\.sbt/(?:repositories|.+\.sbt|\.credentials)"
     r"|(?:.*/)?\.gradle/(?:gradle\.properties|init\.gradle(?:\.kts)?|init\.d(?:/.*)?)"
-    r"|(?:.*/)?\.nuget/NuGet/NuGet\.Config",
+    r"|(?:.*/)?\.nuget/NuGet/NuGet\.Config|(?:.*/)?\.cache/pypoetry/virtualenvs(?:/.*)?",
     re.DOTALL,
 )
-"""What people write into folders that else hold downloads: never told apart."""
+"""What else lies in folders of downloads, and is used: settings, and whole environments. Never told apart."""
 
+_ZIPPED: Final = re.compile(r"(?:.*/)?\.yarn/(?:cache|berry)(?:/.*)?", re.DOTALL)
 AT_RUN_TIME: Final = tuple(
     (re.compile(rf"(?:^|[\s/;&|]){start}(?=\s|$)"), re.compile(rf"(?:.*/)?{path}(?:/.*)?", re.DOTALL))
     for start, path in (
@@ -165,6 +166,8 @@ AT_RUN_TIME: Final = tuple(
         (r"(?:npx|npm\s+exec)", r"\.npm/_npx"),
         (r"(?:uvx|uv\s+tool\s+run)", r"\.cache/uv"),
         (r"bunx", r"\.bun/install/cache"),
+        (r"(?:pnpm|yarn)", r"\.cache/node/corepack"),
+        (r"pre-commit", r"\.cache/pre-commit"),
     )
 )
 """What a container may be started with, and the downloads that it then works from: no mere cache to it."""
@@ -242,7 +245,7 @@ def compare_files(
             row = varying(path)
             if intention.covers(one):
                 intended.append(one)
-            elif row is not None and _excuses(row, one, expected) and not _is_program(one, before, after):
+            elif row is not None and _excuses(row, one, expected) and not _is_used(one, before, after):
                 told[row.why] += 1
             elif again is not None and (doubt := _by_itself(one, before, after, again)) is not None:
                 if doubt == "older":
@@ -318,8 +321,13 @@ def _excuses(row: Varying, one: Difference, expected: Expected) -> bool:
     return row.presence == "varies" or bool(_ABOUT_CACHES & expected.intends)
 
 
-def _is_program(one: Difference, before: Files, after: Files) -> bool:
-    """Tell whether a path is compiled Python that is imported by itself, for want of its source."""
+def _is_used(one: Difference, before: Files, after: Files) -> bool:
+    """Tell whether a path that is told apart elsewhere is what runs here.
+
+    That is compiled Python without its source, and what Yarn's .pnp.cjs loads out of its archives.
+    """
+    if one.aspect == "presence" and _ZIPPED.fullmatch(one.path):
+        return any(path.rpartition("/")[2] == ".pnp.cjs" for path in after)
     if not one.path.endswith((".pyc", ".pyo")) or "__pycache__" in one.path.split("/"):
         return False
     return one.path[:-1] not in before or one.path[:-1] not in after

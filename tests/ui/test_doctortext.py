@@ -184,6 +184,24 @@ def test_only_the_few_that_cost_something_are_shown_unasked() -> None:
     assert len(notable(many)) == FEW
 
 
+@pytest.mark.parametrize(
+    ("code", "commits", "said"),
+    [
+        ("volatile-variable", None, "with each new value"),
+        ("volatile-variable", Tally(7, 9, 1), "for a new value in 7 of the last 9 commits"),
+        ("no-cache-mount", Tally(9, 9, 1), "20s a run, in all of the last 9 commits"),
+        ("context-junk", Tally(1, 1, 1), "for nothing in the only commit"),
+        ("context-junk", Tally(0, 1, 1), "20s a run, not in the only commit"),
+        ("context-junk", Tally(0, 9, 1), "20s a run, in none of the last 9 commits"),
+        ("context-junk", Tally(2, 9, 1, None, ("a",), 1), "commits: a; 1 of its files is not in git"),
+    ],
+)
+def test_how_often_it_is_reads_well(code: str, commits: Tally | None, said: str) -> None:
+    one = replace(FOUND.findings[2], finding=replace(STOPPED, code=code), basis="", commits=commits)
+    text = " ".join("\n".join(doctor_lines(replace(FOUND, findings=(one,)), 120, ascii_only=False)).split())
+    assert said in text
+
+
 def test_the_document_holds_every_finding_with_cost_diff_and_checks() -> None:
     document = json.loads(doctor_json(FOUND))
     assert document["contract"] == "devloop.doctor/1"

@@ -162,7 +162,7 @@ def _how_often(one: Examined) -> str:
     if one.builds is not None:
         said.append(f"in {_share(one.builds, 'the', 'build')} that devloop saw here")
     if not said:
-        return ""
+        return "with each new value" if one.finding.code == "volatile-variable" else ""
     has_run = any(tally.runs for tally in (one.commits, one.builds) if tally is not None)
     text = (_REASONS.get(one.finding.code, "for nothing ") if has_run else "") + " and ".join(said)
     if len(said) > 1 and one.measure is not None:

@@ -158,9 +158,9 @@ def _how_often(one: Examined) -> str:
     """Say how many of the commits and of the builds ran it, with the files behind them."""
     said = []
     if one.commits is not None:
-        said.append(f"in {_share(one.commits, 'the last', 'commit')}")
+        said.append(_share(one.commits, "the last", "commit"))
     if one.builds is not None:
-        said.append(f"in {_share(one.builds, 'the', 'build')} that devloop saw here")
+        said.append(f"{_share(one.builds, 'the', 'build')} that devloop saw here")
     if not said:
         return "with each new value" if one.finding.code == "volatile-variable" else ""
     has_run = any(tally.runs for tally in (one.commits, one.builds) if tally is not None)
@@ -179,12 +179,11 @@ def _how_often(one: Examined) -> str:
 
 
 def _share(tally: Tally, which: str, what: str) -> str:
-    """Write `23 of the last 200 commits`."""
+    """Write `in 23 of the last 200 commits`."""
     if tally.of == 1:
-        return f"the only {what}" if tally.runs else f"not the only {what}"
-    if tally.runs == tally.of:
-        return f"all of {which} {tally.of:,} {what}s"
-    return f"{f'{tally.runs:,}' if tally.runs else 'none'} of {which} {tally.of:,} {what}s"
+        return f"{'' if tally.runs else 'not '}in the only {what}"
+    number = "all" if tally.runs == tally.of else f"{tally.runs:,}" if tally.runs else "none"
+    return f"in {number} of {which} {tally.of:,} {what}s"
 
 
 def _bytes(number: int) -> str:

@@ -245,6 +245,7 @@ def test_an_install_from_a_lock_of_node_is_understood(tmp_path: Path, command: s
         "poetry install --no-root --with dev",
         "pip install --no-cache-dir 'poetry==1.8.3' && poetry install --no-root && rm -rf $POETRY_CACHE_DIR",
         "pdm sync --no-self -G web",
+        "python -m venv /venv && . /venv/bin/activate && pip install poetry && poetry install --no-root",
         "pdm install --frozen-lockfile --no-self",
     ],
 )
@@ -267,6 +268,8 @@ def test_pipenv_is_spared_its_scripts(tmp_path: Path) -> None:
         ("npm ci && npm install left-pad", "`npm install left-pad` in the same step may read the manifest"),
         ("rm -rf ./* && npm ci", "`rm -rf ./*` in the same step may read the manifest"),
         ("rm -rf /app && npm ci", "`rm -rf /app` in the same step may read the manifest"),
+        (". ./env.sh && npm ci", "the step takes commands from ./env.sh"),
+        ("alias npm='cat package.json;npm' && npm ci", "the step takes commands from npm='cat"),
         ("npm ci > package.json", "the step reads or writes files by itself"),
         ("npm ci || pnpm i --frozen-lockfile", "the step does not hold exactly one install that is known"),
         ("if [ -f a ]; then npm ci; fi", "`[ -f a ]` in the same step may read the manifest"),

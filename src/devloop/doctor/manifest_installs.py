@@ -159,7 +159,7 @@ def install_in(one: PricedStep) -> Command:
     (command,) = found
     if command.is_conditional or command.is_piped_into:
         raise StoppedError("the install is one of several branches")
-    check_redirections(one.cost.command)
+    check_shell(one.cost.command)
     tool = TOOLS[command.program]
     if _names_part(command, tool):
         raise StoppedError(f"`{_shown(command)}` names a part of the project, or another place")
@@ -176,12 +176,16 @@ def install_in(one: PricedStep) -> Command:
 
 
 _QUIET: Final = re.compile(r"\d?>>?\s*(/dev/null|&\d)")
+_SOURCED: Final = re.compile(r"(?:^|[;&|({\s])(?:\.|source|eval|alias|trap)\s+(\S+)")
 
 
-def check_redirections(text: str) -> None:
-    """Stop where a shell text reads or writes files itself."""
+def check_shell(text: str) -> None:
+    """Stop where a shell text reads or writes files by itself, in ways that are no commands."""
     if re.search(r"[<>]", _QUIET.sub("", text)):
         raise StoppedError("the step reads or writes files by itself")
+    for word in _SOURCED.findall(text):
+        if not re.fullmatch(r"[\w./-]*venv[\w.-]*/bin/activate", word):
+            raise StoppedError(f"the step takes commands from {word}")
 
 
 def _is_install(command: Command) -> bool:
@@ -237,7 +241,7 @@ def reads_nothing(command: Command, workdir: str) -> bool:
     if not command.words:
         return not any("(" in one or "`" in one for one in command.assignments)
     words = (command.program, *command.arguments)
-    if words[0] == "rm":
+    if words[0] in {"rm", "venv"}:
         return all(_is_apart(word, workdir) for word in words[1:] if not word.startswith("-"))
     if words[:2] == ("pip", "install"):
         return all(_PIP_WORD.fullmatch(word) for word in words[2:])
@@ -251,8 +255,8 @@ def reads_nothing(command: Command, workdir: str) -> bool:
 
 
 def _is_apart(word: str, workdir: str) -> bool:
-    """Tell whether what `rm` takes away is a cache: neither the folder of the project nor a file in it."""
-    if re.fullmatch(r"\$\{?\w*CACHE\w*\}?(/\*)?|~/\.\w[\w./-]*|node_modules/\.cache|\.npm", word):
+    """Tell whether a path is a cache or an environment, or lies apart from the folder of the project."""
+    if re.fullmatch(r"\$\{?\w*CACHE\w*\}?(/\*)?|~/\.\w[\w./-]*|node_modules/\.cache|\.npm|\.?venv", word):
         return True
     path = word.partition("*")[0].rstrip("/")
     return (

@@ -20,7 +20,7 @@ from devloop.doctor.manifest_installs import (
     TOOLS,
     StoppedError,
     check_image,
-    check_redirections,
+    check_shell,
     folder_of,
     install_in,
     look_beside,
@@ -149,7 +149,7 @@ def _check_between(subject: Subject, step: Step, places: tuple[str, ...]) -> Non
         if script is None or instruction.heredocs or instruction.mounts:
             raise StoppedError("a step between the copy and the install may read the manifest")
         commands = commands_of(script)
-        check_redirections(script)
+        check_shell(script)
         if not all(reads_nothing(one, step.workdir) for one in commands):
             raise StoppedError("a step between the copy and the install may read the manifest")
     elif isinstance(instruction, ins.Copy | ins.Add):

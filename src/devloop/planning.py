@@ -19,7 +19,8 @@ from devloop.paths import ContextPath, context_path
 from devloop.plan.manifests import TextsOf
 from devloop.plan.model import ChangeKind, PathChange, Plan
 from devloop.plan.restart import reloads_itself
-from devloop.plan.sync import prove_sync
+from devloop.plan.rules import Synced, sync_by_rules
+from devloop.plan.sync import Blocked, SyncPlan, prove_sync
 from devloop.project.discover import Location, shown
 from devloop.project.planner import Question, answer, describe_feeds, price_steps, priors_of
 from devloop.project.reading import HypotheticalTree, Model, ReadingProblem, changes_reader
@@ -127,10 +128,7 @@ def _hypothetical(
     everything_ran: dict[int, Observed] = dict.fromkeys(range(len(before.graph.vertices)), "ran")
     learn(before.graph, as_it_is, records, everything_ran, lambda: secrets.token_hex(4))
     baseline = describe(before.graph, as_it_is)
-    proof = None
-    if before.graph == after.graph and workspace.settings.live_sync:
-        snapshots = sketch(after, edits)
-        proof = prove_sync(after.graph, *snapshots, edits.changes)
+    synced = _synced(workspace, after, edits) if before.graph == after.graph else Synced(None)
     question = Question(
         model=after,
         contents=as_edited,
@@ -143,15 +141,36 @@ def _hypothetical(
         unread=edits.unread,
         deployed=baseline.fingerprint,
         dockerfile_changed=before.dockerfile.source != after.dockerfile.source,
-        sync=proof,
-        reloader=_reloader(after, edits, workspace.settings),
+        sync=synced.plan,
+        reloader=_reloader(after, edits, workspace.settings, synced),
         manifests=texts,
     )
     return answer(question, replace(workspace.settings, no_cache=False), workspace.memory.history).plan
 
 
-def _reloader(model: Model, edits: Edits, settings: Settings) -> str | None:
-    """Name what takes up the edits by itself, as far as the Dockerfile tells."""
+def _synced(workspace: Workspace, model: Model, edits: Edits) -> Synced:
+    """Decide about a sync of the edits as a session does, with the rules of the settings and of compose."""
+    settings = workspace.settings
+    if not settings.live_sync:
+        return Synced(None)
+    from devloop.engine.compose import rules_in_force, watch_rules_reader
+
+    read = watch_rules_reader(workspace.location, settings, workspace.environ) if edits.changes else None
+    rules = rules_in_force(settings, read() if read is not None else None)
+    before, after = sketch(model, edits)
+
+    def prove(found: Mapping[str, Sequence[PathChange]]) -> SyncPlan | Blocked:
+        return prove_sync(model.graph, before, after, found)
+
+    if not any(edits.changes.values()):
+        return Synced(prove(edits.changes))
+    return sync_by_rules(edits.changes, after, rules, MAIN_CONTEXT, prove)
+
+
+def _reloader(model: Model, edits: Edits, settings: Settings, synced: Synced) -> str | None:
+    """Name what takes up the edits by itself, as far as rules and Dockerfile tell."""
+    if synced.restarts is not None:
+        return None if synced.restarts else "your rule"
     if settings.restart == "none":
         return "restart = none"
     if settings.restart != "auto":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from devloop.plan.model import NeverRule, SyncRule
 from support.built_project import Project, as_text, cause_at, statuses, step_at
 
 if TYPE_CHECKING:
@@ -549,6 +550,38 @@ def test_an_edit_that_can_be_synced_is_planned_as_a_sync(make: Callable[..., Pro
     plan = make("FROM python:3.12\nCOPY main.py /app/\nCMD python /app/main.py\n").edit("main.py")
     assert plan.action == "sync+restart"
     assert plan.warnings == ()
+
+
+def test_the_users_rules_go_before_the_proof_in_a_plan_as_they_do_in_a_session(
+    make: Callable[..., Project],
+) -> None:
+    text = "FROM python:3.12\nCOPY . /app/\nRUN make /app\n"
+    assert make(text).edit("main.py").action == "rebuild"
+    plan = make(text, sync=[SyncRule("main.py", "/app/main.py", restart=False)]).edit("main.py")
+    assert (plan.action, plan.reason) == (
+        "sync",
+        "your rule syncs main.py to /app/main.py; your rule takes it up",
+    )
+    simple = "FROM python:3.12\nCOPY . /app/\nCMD python /app/main.py\n"
+    assert make(simple).edit("main.py").action == "sync+restart"
+    plan = make(simple, never=[NeverRule("main.py")]).edit("main.py")
+    assert (plan.action, plan.reason) == ("rebuild", "your rule never syncs main.py")
+
+
+@pytest.mark.parametrize(("action", "planned"), [("sync", "sync"), ("sync+restart", "sync+restart")])
+def test_the_rules_of_a_compose_file_are_followed_in_a_plan_as_they_are_in_a_session(
+    make: Callable[..., Project], monkeypatch: pytest.MonkeyPatch, action: str, planned: str
+) -> None:
+    compose = {"compose.yaml": "services: {web: {build: ., develop: {}}}\n"}
+    project = make("FROM python:3.12\nCOPY . /app/\nRUN make /app\n", {**FILES, **compose})
+    context = str(project.folder)
+    rule = {"path": "main.py", "action": action, "target": "/app/main.py"}
+    services = {"web": {"build": {"context": context}, "develop": {"watch": [rule]}}}
+    monkeypatch.setattr("devloop.engine.compose.read_services", lambda *_: services)
+    assert project.edit("main.py").action == planned
+    assert project.edit("README.md", "requirements.txt").action == "rebuild"
+    monkeypatch.setattr("devloop.engine.compose.read_services", lambda *_: None)
+    assert project.edit("main.py").action == "rebuild"
 
 
 def test_a_file_that_is_not_there_yet_would_be_added(make: Callable[..., Project]) -> None:

@@ -5,6 +5,7 @@ import pytest
 from devloop.context.snapshot import Entry, Snapshot
 from devloop.plan.model import NeverRule, PathChange, SyncRule
 from devloop.plan.rules import (
+    Rules,
     compose_rules,
     contradictions,
     forced_plan,
@@ -110,12 +111,14 @@ def test_the_rules_of_a_compose_file_are_those_of_the_service_that_builds_this()
     found = compose_rules(SERVICES, context="/p", dockerfile="/p/Dockerfile", target=None)
     assert found == (
         "web",
-        (
-            SyncRule("src", "/app/src", restart=False),
-            SyncRule("conf", "/etc/app", restart=True),
-            SyncRule("css", "/css", restart=False, exec=("make", "css")),
+        Rules(
+            (
+                SyncRule("src", "/app/src", restart=False),
+                SyncRule("conf", "/etc/app", restart=True),
+                SyncRule("css", "/css", restart=False, exec=("make", "css")),
+            ),
+            (NeverRule("package.json"),),
         ),
-        (NeverRule("package.json"),),
     )
 
 

@@ -17,6 +17,7 @@ from typing import assert_never
 
 from devloop import __version__
 from devloop.cost.history import BuildRecord
+from devloop.engine.compose import ComposeRules
 from devloop.errors import DevloopError
 from devloop.loop import events
 from devloop.loop import state as machine
@@ -29,7 +30,6 @@ from devloop.loop.messages import (
     BatchCame,
     BuildDone,
     BuildMoved,
-    ComposeRules,
     DeployDone,
     Display,
     KeyPressed,

@@ -8,6 +8,7 @@ from typing import Protocol
 from devloop.engine import base as engine_events
 from devloop.engine.base import BuildOutcome
 from devloop.engine.buildx import Buildx
+from devloop.engine.compose import ComposeRules
 from devloop.engine.containers import Containers, Replacement
 from devloop.engine.runspec import RunSpec
 from devloop.errors import DevloopError
@@ -15,7 +16,6 @@ from devloop.loop import events
 from devloop.loop import state as machine
 from devloop.loop.flight import Flight
 from devloop.loop.keeper import Synced
-from devloop.plan.model import NeverRule, SyncRule
 from devloop.plan.sync import Blocked, SyncPlan
 from devloop.project.planner import Answered
 from devloop.project.reading import Model, Tree
@@ -95,16 +95,6 @@ class Noticed:
 
     text: str
     is_error: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ComposeRules:
-    """What the compose file wants to be synced, and never."""
-
-    file: str
-    service: str
-    sync: tuple[SyncRule, ...]
-    never: tuple[NeverRule, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,12 @@ from dataclasses import dataclass, field
 from devloop.context.snapshot import Change, apply, diff
 from devloop.dockerfile.stages import MAIN_CONTEXT
 from devloop.engine.base import EngineUnavailable
-from devloop.engine.compose import find_compose_file, mentions_watch_rules, read_services
+from devloop.engine.compose import ComposeRules, rules_in_force, watch_rules_reader
 from devloop.errors import DevloopError
 from devloop.loop.keeper import Keeper
-from devloop.loop.messages import ComposeRules, Reached
-from devloop.plan.model import NeverRule, PathChange, SyncRule
-from devloop.plan.rules import (
-    Ruled,
-    compose_rules,
-    contradictions,
-    forced_plan,
-    joined,
-    sort_changes,
-)
+from devloop.loop.messages import Reached
+from devloop.plan.model import PathChange, SyncRule
+from devloop.plan.rules import Ruled, Rules, Synced, contradictions, sort_changes, sync_by_rules
 from devloop.plan.sync import UNKNOWN_CONTAINER, Blocked, Surroundings, SyncPlan, prove_sync
 from devloop.project.reading import Model, Tree, changes_between
 from devloop.project.workspace import Workspace
@@ -58,30 +51,26 @@ class Prover:
         """
         if serving is None or keeper is None:
             return None, None
-        plan, ruled, proof = self._proof(serving, model, tree, keeper.surroundings)
-        if ruled is None or not ruled.forced:
-            return plan, _reloader_of(keeper, plan)
-        restarts = {rule.restart for rule, _ in ruled.forced}
-        if True in restarts:
-            return plan, None
-        if restarts == {False} and proof is None:
-            return plan, "your rule"
-        return plan, _reloader_of(keeper, plan)
+        synced = self._proof(serving, model, tree, keeper.surroundings)
+        match synced.restarts:
+            case True:
+                return synced.plan, None
+            case False:
+                return synced.plan, "your rule"
+            case None:
+                return synced.plan, _reloader_of(keeper, synced.plan)
 
     def _proof(
         self, base: Reached, model: Model, tree: Tree, surroundings: Callable[[], Surroundings]
-    ) -> tuple[SyncPlan | Blocked | None, Ruled | None, SyncPlan | Blocked | None]:
-        """Prove that files lead from a reading to a tree: the plan, the rules in it, and the proof beside."""
+    ) -> Synced:
+        """Prove that files lead from a reading to a tree, with the rules before the proof."""
         if not self.workspace.settings.live_sync:
-            return None, None, None
+            return Synced(None)
         if base.model.graph != model.graph or base.tree.snapshots.keys() != tree.snapshots.keys():
-            return None, None, None
+            return Synced(None)
         changes = changes_between(base.tree, tree)
         if not any(changes.values()):
-            return None, None, None
-        ruled = sort_changes(changes, self._sync_rules(), self._never_rules(), MAIN_CONTEXT)
-        if ruled.never is not None:
-            return Blocked(f"your rule never syncs {ruled.never}", path=ruled.never), None, None
+            return Synced(None)
 
         def prove(found: Mapping[str, Sequence[PathChange]]) -> SyncPlan | Blocked:
             before, after = base.tree.snapshots, tree.snapshots
@@ -93,14 +82,17 @@ class Prover:
                 # Somebody may have removed the container a moment ago; a build does not need it.
                 return Blocked(f"the container cannot be looked into: {error.message}")
 
-        proof = prove(ruled.rest) if any(ruled.rest.values()) else None
-        if not ruled.forced:
-            return proof, ruled, proof
-        for rule, sentence in contradictions(ruled, lambda change: prove({MAIN_CONTEXT: [change]})):
+        synced = sync_by_rules(changes, tree.snapshots, self._rules(), MAIN_CONTEXT, prove)
+        if synced.ruled is not None and synced.ruled.forced:
+            self._tell_contradictions(synced.ruled, lambda change: prove({MAIN_CONTEXT: [change]}))
+        return synced
+
+    def _tell_contradictions(self, ruled: Ruled, prove: Callable[[PathChange], SyncPlan | Blocked]) -> None:
+        """Say once for each rule what the Dockerfile says otherwise."""
+        for rule, sentence in contradictions(ruled, prove):
             if rule not in self._contradicted:
                 self._contradicted.add(rule)
                 self.note(sentence, f"check the rule [[sync]] path = {rule.path!r}")
-        return joined(forced_plan(ruled, tree.snapshots, MAIN_CONTEXT), proof), ruled, proof
 
     def part(self, serving: Reached | None, keeper: Keeper | None, model: Model, tree: Tree) -> Part | None:
         """Return as much of a tree as can be synced into what serves; None where that is nothing.
@@ -137,50 +129,31 @@ class Prover:
         Without a container that was made of the image, that of another one, or none at all, stands in: what
         is proven so is a good guess, and is proven anew when there is one.
         """
-        plan, _, _ = self._proof(base, model, tree, surroundings or (lambda: UNKNOWN_CONTAINER))
+        plan = self._proof(base, model, tree, surroundings or (lambda: UNKNOWN_CONTAINER)).plan
         return plan if isinstance(plan, SyncPlan) else None
 
     def commands(self, serving: Reached | None, tree: Tree) -> tuple[tuple[str, ...], ...]:
         """Return what the rules want to be run in the container after a sync to this tree."""
         if serving is None or serving.tree.snapshots.keys() != tree.snapshots.keys():
             return ()
-        rules = self._sync_rules()
+        rules = self._rules().sync
         if not any(rule.exec for rule in rules):
             return ()
         ruled = sort_changes(changes_between(serving.tree, tree), rules, (), MAIN_CONTEXT)
         return tuple(dict.fromkeys(tuple(rule.exec) for rule, _ in ruled.forced if rule.exec))
 
-    def _sync_rules(self) -> tuple[SyncRule, ...]:
-        """Return the user's own rules, and behind them those of the compose file."""
-        own = tuple(self.workspace.settings.sync)
-        return own if self.compose is None else (*own, *self.compose.sync)
-
-    def _never_rules(self) -> tuple[NeverRule, ...]:
-        own = tuple(self.workspace.settings.never)
-        return own if self.compose is None else (*own, *self.compose.never)
+    def _rules(self) -> Rules:
+        return rules_in_force(self.workspace.settings, self.compose)
 
     def compose_reader(self) -> Callable[[], ComposeRules | None] | None:
         """Return what asks compose for rules about this very build; None where there is nothing to ask."""
-        location, settings = self.workspace.location, self.workspace.settings
-        file = find_compose_file(location.folder)
-        if file is None or not settings.live_sync or not mentions_watch_rules(file):
-            return None
-
-        def read() -> ComposeRules | None:
-            found = compose_rules(
-                read_services(file, self.workspace.environ) or {},
-                context=str(location.context),
-                dockerfile=str(location.dockerfile),
-                target=settings.target,
-            )
-            return None if found is None else ComposeRules(file.name, *found)
-
-        return read
+        workspace = self.workspace
+        return watch_rules_reader(workspace.location, workspace.settings, workspace.environ)
 
     def follow_compose(self, rules: ComposeRules) -> None:
         """Follow the rules of the compose file from now on, and say so where there are any."""
         self.compose = rules
-        count = len(rules.sync) + len(rules.never)
+        count = len(rules.rules.sync) + len(rules.rules.never)
         if count:
             words = f"{count} rule{'s' if count != 1 else ''}"
             self.note(f"{words} of {rules.file} (service {rules.service}) are followed", "")

@@ -23,6 +23,50 @@ class Ruled:
     never: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules in force, those of the settings before those of a compose file."""
+
+    sync: tuple[SyncRule, ...] = ()
+    never: tuple[NeverRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What rules and proof say of a sync: the plan, the changes by rule, and the proof of all others."""
+
+    plan: SyncPlan | Blocked | None
+    ruled: Ruled | None = None
+    proof: SyncPlan | Blocked | None = None
+
+    @property
+    def restarts(self) -> bool | None:
+        """Whether the rules want a restart; None leaves it to the command."""
+        if self.ruled is None or not self.ruled.forced:
+            return None
+        wanted = {rule.restart for rule, _ in self.ruled.forced}
+        if True in wanted:
+            return True
+        return False if wanted == {False} and self.proof is None else None
+
+
+def sync_by_rules(
+    changes: Mapping[str, Sequence[PathChange]],
+    after: Mapping[str, Snapshot],
+    rules: Rules,
+    context: str,
+    prove: Callable[[Mapping[str, Sequence[PathChange]]], SyncPlan | Blocked],
+) -> Synced:
+    """Decide about a sync of these changes: a rule goes before the proof, and a never before both."""
+    ruled = sort_changes(changes, rules.sync, rules.never, context)
+    if ruled.never is not None:
+        return Synced(Blocked(f"your rule never syncs {ruled.never}", path=ruled.never))
+    proof = prove(ruled.rest) if any(ruled.rest.values()) else None
+    if not ruled.forced:
+        return Synced(proof, ruled, proof)
+    return Synced(joined(forced_plan(ruled, after, context), proof), ruled, proof)
+
+
 def sort_changes(
     changes: Mapping[str, Sequence[PathChange]],
     rules: Sequence[SyncRule],
@@ -126,7 +170,7 @@ def contradictions(
 
 def compose_rules(
     services: Mapping[str, Any], *, context: str, dockerfile: str, target: str | None
-) -> tuple[str, tuple[SyncRule, ...], tuple[NeverRule, ...]] | None:
+) -> tuple[str, Rules] | None:
     """Return the service that builds from this context and Dockerfile, with its rules from `develop.watch`.
 
     `sync` restarts nothing, `sync+restart` does, `rebuild` never syncs. None where no service or more than
@@ -154,7 +198,7 @@ def compose_rules(
             command = (rule.get("exec") or {}).get("command") or ()
             words = tuple(command.split()) if isinstance(command, str) else tuple(command)
             sync.append(SyncRule(path, str(rule["target"]), action == "sync+restart", words))
-    return name, tuple(sync), tuple(never)
+    return name, Rules(tuple(sync), tuple(never))
 
 
 def _builds(service: Mapping[str, Any], context: str, dockerfile: str, target: str | None) -> bool:

@@ -39,6 +39,14 @@ FILES = {"requirements.txt": "flask==3.0.3\n", "server.js": "1", "src/app.js": "
             'CMD ["fastapi", "dev", "--host", "127.0.0.1"]',
         ),
         ('CMD ["flask", "run", "-p", "80"]', 'CMD ["flask", "run", "--debug", "-p", "80"]'),
+        (
+            'CMD ["flask", "run", "--no-reload"]',
+            'CMD ["flask", "run", "--debug"]',
+        ),
+        (
+            'CMD ["python", "manage.py", "runserver", "--noreload", "80"]',
+            'CMD ["python", "manage.py", "runserver", "80"]',
+        ),
         ('CMD ["node", "server.js"]', 'CMD ["node", "--watch", "server.js"]'),
         (
             'CMD ["node", "--no-warnings", "./src/app.js"]',

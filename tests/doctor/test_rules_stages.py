@@ -235,6 +235,14 @@ def test_compilers_that_are_installed_into_the_image_are_found(examine: Callable
     assert examine(text).only("no-builder-stage").title == "gcc stays in the image"
 
 
+def test_the_kit_of_c_is_found_and_what_its_program_links_is_not_guessed(
+    examine: Callable[..., Patient],
+) -> None:
+    patient = examine('FROM gcc:14.2.0\nWORKDIR /c\nCOPY . .\nRUN make\nCMD ["/c/dial"]\n', {"dial.c": "x"})
+    assert patient.only("no-builder-stage").first_line == 4
+    assert patient.stops("no-builder-stage") == "which slim base fits is not certain"
+
+
 SILENT = {
     "a second stage is there": GO.replace("\nEXPOSE", "\nFROM scratch\nCOPY --from=0 /bin/hello /\nEXPOSE"),
     "a target for development": GO.replace("golang:1.23", "golang:1.23 AS dev"),

@@ -111,7 +111,18 @@ NODE: Final = Kit(
     (),
     200,
 )
-KITS: Final = (GO, RUST, JVM, DOTNET, NODE)
+C: Final = Kit(
+    "C",
+    frozenset({"gcc"}),
+    frozenset(),
+    frozenset({"make", "gcc", "g++", "cc", "c++", "cmake", "ninja", "meson"}),
+    r"(?!)",
+    (),
+    (),
+    1100,
+)
+"""Its tools are what builds too; which libraries a program links cannot be read for certain."""
+KITS: Final = (GO, RUST, JVM, DOTNET, NODE, C)
 
 
 def is_for_building(name: str) -> bool:

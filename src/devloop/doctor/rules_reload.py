@@ -76,6 +76,13 @@ def _after(word: str, flag: str) -> Callable[[Subject, _Words, int], _Words]:
     return change
 
 
+def _without(flag: str) -> Callable[[Subject, _Words, int], _Words]:
+    def change(_subject: Subject, words: _Words, _at: int) -> _Words:
+        return tuple(word for word in words if word != flag)
+
+    return change
+
+
 def _fastapi(_subject: Subject, words: _Words, at: int) -> _Words:
     place = words.index("run", at)
     host = () if "--host" in words else ("--host", "0.0.0.0")  # noqa: S104 - as `fastapi run` has it
@@ -97,7 +104,7 @@ def _flask(subject: Subject, words: _Words, at: int) -> _Words:
         raise _NotCertainError(
             "only since 2.2.3 flask run has --debug, and which version it is is not certain"
         )
-    return _after("run", "--debug")(subject, words, at)
+    return _after("run", "--debug")(subject, _without("--no-reload")(subject, words, at), at)
 
 
 def _node(subject: Subject, words: _Words, at: int) -> _Words:
@@ -132,6 +139,7 @@ _SERVERS: tuple[_Server, ...] = (
     _Server("hypercorn", (), "hypercorn ... --reload", _append),
     _Server("fastapi", ("run",), "fastapi dev ...", _fastapi),
     _Server("flask", ("run",), "flask run --debug", _flask),
+    _Server("manage.py", ("runserver", "--noreload"), "runserver without --noreload", _without("--noreload")),
     _Server("node", (), "node --watch ...", _node),
     _Server("next", ("start",), "next dev", _not_known),
     _Server("nest", ("start",), "nest start --watch", _after("start", "--watch")),

@@ -26,7 +26,7 @@ from devloop.doctor.graphs import (
     last_of,
     resolved,
 )
-from devloop.doctor.kits import DOTNET, GO, JVM, NODE, PROSE, RUST, Kit, kit_of, slim_base
+from devloop.doctor.kits import DOTNET, GO, JVM, NODE, PROSE, RUST, C, Kit, kit_of, slim_base
 from devloop.doctor.mentions import copied_files, mentioned
 from devloop.doctor.model import Finding, LineEdit, Proposal
 from devloop.doctor.rewrite import text_of
@@ -87,6 +87,8 @@ def _is_build(subject: Subject, step: Step, kit: Kit) -> bool:
     if classification is None:
         return False
     text = subject.steps[step.number].cost.command
+    if kit is C:
+        return any(command.program in kit.tools for command in commands_of(text))
     is_publish = kit is DOTNET and re.search(r"\bdotnet (publish|build)\b", text) is not None
     is_test = re.search(r"\bgo (test|vet|generate)\b|\bcargo (test|clippy|check)\b", text) is not None
     return (is_publish or not kit.kinds.isdisjoint(classification.kinds)) and not is_test
@@ -124,6 +126,8 @@ def _second_stage(
     )
     if "$" in origin.image or origin.platform is not None:
         return None, "a variable or a platform decides about the base"
+    if kit is not NODE and slim_base(kit, root.base_reference) is None:
+        return None, "which slim base fits is not certain"
     if len(chain(graph, graph.target)) > 1 or graph.target != _last_stage(subject):
         return None, "the image is made of several stages already"
     problem = _uncertainty(subject, kit, root, last)
@@ -167,9 +171,7 @@ def _runtime(subject: Subject, kit: Kit, root: Stage, last: Step, words: Sequenc
     """Return what the last stage consists of, else what is not certain about it."""
     if kit is NODE:
         return node_runtime_of(subject, root, last, words)
-    base = slim_base(kit, root.base_reference)
-    if base is None:
-        return "which slim base fits is not certain"
+    base = slim_base(kit, root.base_reference) or ""
     problem = _runtime_files(subject, kit, last)
     if problem:
         return problem

@@ -565,7 +565,8 @@ def test_the_users_rules_go_before_the_proof_in_a_plan_as_they_do_in_a_session(
     simple = "FROM python:3.12\nCOPY . /app/\nCMD python /app/main.py\n"
     assert make(simple).edit("main.py").action == "sync+restart"
     plan = make(simple, never=[NeverRule("main.py")]).edit("main.py")
-    assert (plan.action, plan.reason) == ("rebuild", "your rule never syncs main.py")
+    assert plan.action == "rebuild"
+    assert plan.reason.endswith("no sync, since your rule never syncs main.py")
 
 
 @pytest.mark.parametrize(("action", "planned"), [("sync", "sync"), ("sync+restart", "sync+restart")])

@@ -256,9 +256,101 @@ def test_what_an_install_of_yarn_writes_is_not_replaced(
             "`apk add` in the same RUN may prepare what it needs",
             id="a tool is installed for the download",
         ),
+        pytest.param(
+            "ARG SERVICE=api\nCOPY services/$SERVICE .\nRUN npm ci\n",
+            {
+                "services/api/package.json": "{}",
+                "services/api/package-lock.json": "{}",
+                "services/api/a.js": "1\n",
+            },
+            "the copy names its source by a variable",
+            id="one Dockerfile for many services",
+        ),
+        pytest.param(
+            "COPY . .\nCOPY --chmod=755 start.sh ./\nRUN npm ci\n",
+            {**NPM, "start.sh": "1\n"},
+            "line 4 gives files of the copy another mode or owner",
+            id="a program made executable by another copy",
+        ),
+        pytest.param(
+            "COPY . .\nENV DEBIAN_FRONTEND=noninteractive\nRUN apt-get update && apt-get install -y gcc\n",
+            {},
+            [],
+            id="packages below a variable",
+        ),
+        pytest.param(
+            "COPY . .\nRUN uv sync --locked\n",
+            {
+                "pyproject.toml": '[project]\nname = "a"\n[tool.uv.workspace]\nmembers = ["libs/*"]\n',
+                "uv.lock": "",
+                "libs/b/pyproject.toml": '[project]\nname = "b"\ndynamic = ["version"]\n',
+            },
+            "pyproject.toml has dynamic metadata, which the build backend reads from the source",
+            id="a member of a workspace has a computed version",
+        ),
+        pytest.param(
+            "COPY . .\nRUN dotnet restore\n",
+            {
+                "Web/Web.csproj": "<Project/>",
+                "nuget.config": '<add key="own" value="feed" /><add key="x" value="https://x.test/v3" />',
+                "feed/own.nupkg": "1\n",
+            },
+            "nuget.config names feed",
+            id="a feed in the project",
+        ),
+        pytest.param(
+            "COPY . .\nRUN mvn dependency:go-offline\n",
+            {
+                "pom.xml": "<project><repository><url>file://${project.basedir}/repo</url></repository></project>"
+            },
+            "pom.xml names a repository in the project",
+            id="a repository in the project",
+        ),
+        pytest.param(
+            "COPY . .\nRUN composer install --no-scripts --no-autoloader\n",
+            {
+                "composer.json": '{"extra": {"patches": {"a/b": {"x": "patches/x.patch"}}}}',
+                "patches/x.patch": "1\n",
+            },
+            "composer.json has patches, which its plugins read or write in the project",
+            id="patches of composer",
+        ),
+        pytest.param(
+            "COPY . .\nRUN yarn install --immutable\n",
+            {
+                "package.json": '{"dependencies": {"a": "patch:a@npm:1.0.0#./fixes/a.patch"}}',
+                "yarn.lock": "",
+                "fixes/a.patch": "1\n",
+            },
+            ["COPY package.json yarn.lock ./", "COPY fixes/a.patch ./fixes/"],
+            id="a patch of yarn at a place of its own",
+        ),
+        pytest.param(
+            "COPY . .\nRUN pnpm install\n",
+            {"package.json": '{"pnpm": {"overrides": {"a": "link:../a"}}}', "pnpm-lock.yaml": ""},
+            "package.json takes a from link:../a",
+            id="an override by a path",
+        ),
+        pytest.param(
+            "COPY . .\nRUN cargo install --path . --locked\n",
+            {"Cargo.toml": '[package]\nname = "a"\n', "Cargo.lock": "", "src/main.rs": "fn main() {}\n"},
+            [
+                "COPY Cargo.toml Cargo.lock ./",
+                "RUN mkdir -p src && echo 'fn main() {}' > src/main.rs && cargo build --release --locked",
+                "RUN touch -c src/main.rs && cargo install --path . --locked",
+            ],
+            id="a program is installed from its source",
+        ),
     ],
 )
 def test_what_people_forget_is_brought_along_or_named(
     tmp_path: Path, dockerfile: str, files: Files, expected: list[str] | str
 ) -> None:
     assert answer(tmp_path, dockerfile, files) == expected
+
+
+def test_an_install_that_is_finished_below_the_source_is_not_found_again(tmp_path: Path) -> None:
+    run = "RUN pip install poetry && poetry install{} --only main\n"
+    files = {"pyproject.toml": "[tool.poetry]\n", "poetry.lock": ""}
+    dockerfile = f"COPY pyproject.toml poetry.lock ./\n{run.format(' --no-root')}COPY . .\n{run.format('')}"
+    assert answer(tmp_path, dockerfile, files) == NOTHING

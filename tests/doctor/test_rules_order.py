@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from devloop.doctor.edits import apply_edits
+from devloop.doctor.moves import compare_graphs
 from devloop.doctor.rules_order import RULES as ORDER
 from devloop.doctor.rules_variables import RULES as VARIABLES
 from devloop.project.settings import Settings
@@ -74,6 +75,19 @@ def test_what_is_proposed_is_not_found_again(tmp_path: Path, case: Path) -> None
         assert finding.code not in {one.code for rule in (*ORDER, *VARIABLES) for one in rule(again)}
         kept = [line for line in project.source.decode().splitlines() if line.startswith("#")]
         assert sorted(line for line in after.splitlines() if line.startswith("#")) == sorted(kept)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_what_is_proposed_does_the_same_but_for_its_intent(tmp_path: Path, case: Path) -> None:
+    files, _ = read(case.read_bytes().decode())
+    others = {path: text for path, text in files.items() if path != "Dockerfile"}
+    project = subject(tmp_path / "before", files["Dockerfile"], others)
+    for number, finding in enumerate(one for rule in (*ORDER, *VARIABLES) for one in rule(project)):
+        if finding.proposal is not None:
+            after = apply_edits(project.source, finding.proposal.edits).decode()
+            again = subject(tmp_path / str(number), after, others)
+            intends = finding.proposal.intends
+            assert compare_graphs(project.model.graph, again.model.graph, intends) == ()
 
 
 def test_a_copy_of_another_target_is_not_looked_at(tmp_path: Path) -> None:

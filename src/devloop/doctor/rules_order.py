@@ -8,6 +8,7 @@ are moved as they stand; nothing that a step could tell apart (user, folder, var
 from __future__ import annotations
 
 import posixpath
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -111,6 +112,8 @@ class _Stage:
             return False
         if work.split is not None and work.split.insert and self._keeps_downloads(item, work.split):
             return False
+        if work.split is not None and work.split.flag and self._is_done_above(item, work.split):
+            return False
         if work.stop:
             # What a narrow copy brings may well be what the install reads.
             takes_all = any(takes_root(copy) for copy in copies if copy.at < item.at)
@@ -142,6 +145,15 @@ class _Stage:
         return has_mount or any(
             other.work is not None and other.priced is not None and split.kind in kinds_of(other.priced)
             for other in self.items[: item.at]
+        )
+
+    def _is_done_above(self, item: Item, split: Split) -> bool:
+        """Tell whether the install is there already, as a step above it without the project."""
+        wanted = {*split.behind.split(), *split.flag.split()}
+        return any(
+            wanted <= set(other.priced.cost.command.split())
+            for other in self.items[: item.at]
+            if other.priced is not None
         )
 
     def _is_package_below(self, item: Item, copies: list[Item]) -> bool:
@@ -257,6 +269,10 @@ class _Stage:
             proposal, freed = self.proposals.packages_up(copies, packages)
         except UnsureError as unsure:
             stops = unsure.reason
+            with suppress(UnsureError):
+                above = [one for one in copies if one.at < packages[0].at]
+                proposal, _, freed = self.proposals.move_down(above, packages)
+                stops = ""
         first = freed[0]
         copy = next(item for item in copies if item.at < first.at)
         work = first.reading

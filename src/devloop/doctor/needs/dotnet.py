@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
@@ -33,7 +34,16 @@ def _dotnet_files(where: Where, named: list[str]) -> tuple[str, ...]:
             # What a kit brings is no file of the project, and the file of the same name above is copied too.
             if imported and "Sdk=" not in tag and "GetPathOfFileAbove" not in tag:
                 raise StoppedError(f"{posixpath.basename(path)} imports {imported[1]}")
+        if posixpath.basename(path).lower() == "nuget.config":
+            _refuse_feeds(replace(where, folder=posixpath.dirname(path)), posixpath.basename(path), text)
     return tuple(found)
+
+
+def _refuse_feeds(where: Where, name: str, text: str) -> None:
+    """Stop where packages come from a folder of the project."""
+    for value in re.findall(r"\bvalue=\"([^\"]+)\"", text):
+        if "://" not in value and where.placed.touched_by(where.folder, value.replace("\\", "/")):
+            raise StoppedError(f"{name} names {value}")
 
 
 def _dotnet_fills(where: Where) -> tuple[str, ...]:

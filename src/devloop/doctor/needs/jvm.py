@@ -40,6 +40,8 @@ def _poms(where: Where, path: str = "pom.xml", depth: int = 0) -> tuple[str, ...
         found += _poms(where, inner if inner.endswith(".xml") else f"{inner}/pom.xml", depth + 1)
     if "<systemPath>" in text:
         raise StoppedError(f"{path} takes a library from a path")
+    if re.search(r"<url>\s*(?:file:|\$\{(?:project\.)?basedir\})", text):
+        raise StoppedError(f"{path} names a repository in the project")
     return tuple(dict.fromkeys(found))
 
 

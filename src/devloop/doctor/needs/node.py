@@ -134,13 +134,13 @@ def _workspaces(tool: str, where: Where) -> list[str]:
 def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]:
     """Yield what one package.json makes an install read besides the manifests."""
     document = json_of(where, "package.json")
-    for group in ("dependencies", "devDependencies", "optionalDependencies", "overrides", "resolutions"):
-        for name, text in table(document.get(group)).items():
-            for one in strings(text):
-                if one.startswith(("file:", "link:", "portal:", "./", "../", "/")):
-                    raise StoppedError(f"package.json takes {name} from {one}")
-                if one.startswith("patch:") and tool != "yarn":
-                    raise StoppedError(f"package.json patches {name}")
+    groups = [table(document.get(group)) for group in _JS_GROUPS]
+    for name, text in (pair for group in (*groups, _overrides(document)) for pair in group.items()):
+        for one in strings(text):
+            if one.startswith(("file:", "link:", "portal:", "./", "../", "/")):
+                raise StoppedError(f"package.json takes {name} from {one}")
+            if one.startswith("patch:"):
+                yield _patch(where, name, one, tool)
     for one in strings(table(document.get("pnpm")).get("patchedDependencies")):
         yield where.at(one)
     for one in strings(document.get("patchedDependencies")):
@@ -171,6 +171,21 @@ def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]
                 if schema is None:
                     raise StoppedError("the schema of prisma is at a place of its own")
                 yield schema
+
+
+_JS_GROUPS = ("dependencies", "devDependencies", "optionalDependencies", "overrides", "resolutions")
+
+
+def _overrides(document: Mapping[str, object]) -> dict[str, object]:
+    return table(table(document.get("pnpm")).get("overrides"))
+
+
+def _patch(where: Where, name: str, text: str, tool: str) -> str:
+    """Return the file of a patch that yarn applies: behind the `#`, seen from the project or its package."""
+    path = re.sub(r"^(optional!)?(~/|\./)?", "", text.rpartition("#")[2])
+    if tool != "yarn" or "#" not in text or not where.placed.has(where.at(path)):
+        raise StoppedError(f"package.json patches {name}")
+    return where.at(path)
 
 
 def _read_by_packages(where: Where, document: Mapping[str, object]) -> Iterator[str]:

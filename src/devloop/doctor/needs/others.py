@@ -65,6 +65,7 @@ def _gemspecs(where: Where, place: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+_COMPOSER_EXTRA = ("patches", "patches-file", "installer-paths", "drupal-scaffold", "wordpress-install-dir")
 _COMPOSER_EVENTS = ("pre-install-cmd", "post-install-cmd", "pre-package-install", "post-package-install")
 
 
@@ -79,6 +80,9 @@ def _composer(command: Command, where: Where) -> Answer:
     for one in entries(document.get("repositories")) or list(table(document.get("repositories")).values()):
         if table(one).get("type") in {"path", "artifact"}:
             raise StoppedError("composer.json takes a package from a path")
+    plugged = next((name for name in _COMPOSER_EXTRA if name in table(document.get("extra"))), None)
+    if plugged is not None:
+        raise StoppedError(f"composer.json has {plugged}, which its plugins read or write in the project")
     files = where.present("composer.json", "composer.lock", "symfony.lock", "auth.json")
     fills = (where.at("vendor"),)
     if has_flag(command, "--no-autoloader") and has_flag(command, "--no-scripts"):

@@ -160,6 +160,12 @@ def _refuse_dynamic(where: Where, name: str) -> None:
 _DYNAMIC: Final = "has dynamic metadata, which the build backend reads from the source"
 
 
+def _refuse_computed(where: Where) -> None:
+    """Stop where anything of a project's metadata is computed: a lock is compared with all of it."""
+    if table(toml(where, "pyproject.toml").get("project")).get("dynamic"):
+        raise StoppedError(f"pyproject.toml {_DYNAMIC}")
+
+
 def _writes_over(command: Command, where: Where) -> bool:
     """Tell whether a list is written in place of one that was copied."""
     outputs = values(command.arguments, "-o", "--output", "--output-file")
@@ -196,6 +202,8 @@ def _uv_sync(command: Command, where: Where) -> Answer:
     patterns = table(own.get("workspace")).get("members")
     if patterns is not None:
         found = members(where, [str(one) for one in entries(patterns)], "pyproject.toml")
+        for one in () if has_flag(command, "--frozen") else found:
+            _refuse_computed(replace(where, folder=posixpath.dirname(one)))
         files += tuple(one for one in found if one not in files)
     environment = where.environment.get("UV_PROJECT_ENVIRONMENT", ".venv")
     fills = (where.at(environment),)

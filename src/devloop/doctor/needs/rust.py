@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from devloop.doctor.needs.answers import Answer, Needs, Reader, Source, Split, StoppedError, Where
-from devloop.doctor.needs.reading import entries, has_flag, members, strings, table, toml
+from devloop.doctor.needs.reading import entries, has_flag, members, strings, table, toml, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,8 +40,9 @@ _WITH_STANDARD_LIBRARY: Final = (
 
 def _cargo_build(command: Command, where: Where) -> Answer:
     verb = next((word for word in command.arguments if word[0] not in "+-"), "")
-    if verb not in {"build", "b"} or not where.present("Cargo.toml"):
+    if verb not in {"build", "b", "install"} or not where.present("Cargo.toml"):
         return Source(f"cargo {verb}")
+    words = _install_as_build(command) if verb == "install" else command.words
     if has_flag(command, "--manifest-path", "-C", "--example", "--examples", "--test", "--tests", "--bench"):
         raise StoppedError("cargo builds something else than the programs and libraries that lie here")
     if has_flag(command, "--all-targets", "--benches"):
@@ -55,10 +56,25 @@ def _cargo_build(command: Command, where: Where) -> Answer:
     return Needs(
         files,
         fills=(where.at(where.environment.get("CARGO_TARGET_DIR", "target")),),
-        split=Split(
-            insert=(*_stand_ins(packages), " ".join(command.words)), touched=compiled, kind="cargo-build"
-        ),
+        split=Split(insert=(*_stand_ins(packages), " ".join(words)), touched=compiled, kind="cargo-build"),
     )
+
+
+def _install_as_build(command: Command) -> tuple[str, ...]:
+    """Return the build that compiles what an install of this project needs, in the same folder."""
+    if values(command.arguments, "--path") not in (["."], ["./"]):
+        raise StoppedError("cargo installs a project from another folder")
+    if not has_flag(command, "--locked"):
+        raise StoppedError("cargo install without --locked chooses the versions anew")
+    kept: list[str] = []
+    words = iter(command.arguments)
+    for word in words:
+        if word in {"--path", "--root"}:
+            next(words, "")
+        elif not word.startswith(("--path=", "--root=")) and word not in {"--force", "-f", "install"}:
+            kept.append(word)
+    is_release = not has_flag(command, "--debug", "--profile")
+    return (command.words[0], "build", *(["--release"] if is_release else []), *kept)
 
 
 def _cargo_fetch(command: Command, where: Where) -> Answer:

@@ -45,6 +45,8 @@ def barrier(copy: Item, item: Item) -> str:
             if other is not None:
                 if any(placed.get(path, context) != context for path, context in other.items()):
                     return f"line {line} replaces files of the copy"
+                if _flags(item) != _flags(copy) and not placed.keys().isdisjoint(other):
+                    return f"line {line} gives files of the copy another mode or owner"
             elif item.step is not None and item.step.destination is not None:
                 there = item.step.destination.rstrip("/")
                 is_there = any(path == there or path.startswith(f"{there}/") for path in placed)
@@ -55,6 +57,12 @@ def barrier(copy: Item, item: Item) -> str:
         case _:
             pass
     return ""
+
+
+def _flags(item: Item) -> tuple[str | None, str | None]:
+    """Return the owner and the mode that a copy gives."""
+    one = item.instruction
+    return (one.chown, one.chmod) if isinstance(one, ins.Copy | ins.Add) else (None, None)
 
 
 def _is_apart(item: Item, placed: Mapping[str, str]) -> bool:

@@ -196,6 +196,8 @@ class Writer:
             not _PLAIN_NAME.fullmatch(one) for one in sources
         ):
             raise UnsureError("a manifest has a name with signs that a COPY reads in its own way")
+        if any("$" in one for one in instruction.sources):
+            raise UnsureError("the copy names its source by a variable")
         raw = self.blocks.text(instruction.span.first, instruction.span.last)
         keyword = b"copy" if raw.lstrip()[:4].islower() else b"COPY"
         flags = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from devloop.doctor.rules_manifest import MANIFEST
 from support.doctor_corpus import Label, Verdict, judge, judge_all, load, rates, total
 
 if TYPE_CHECKING:
@@ -77,3 +79,30 @@ def test_a_doctor_that_finds_nothing_or_everything_fails_this_corpus(tmp_path: P
     verdict = judge(wrong, tmp_path)
     assert verdict.missed == wrong.labels
     assert verdict.alarms
+
+
+def test_commits_are_made_by_who_is_named_and_edit_what_stands_there_once(tmp_path: Path) -> None:
+    project = next(project for project in PROJECTS if project.name == "past-edits-of-a-bot")
+    folder = project.write(tmp_path / "bot")
+    log = subprocess.run(
+        ("git", "log", "--format=%an: %s"), cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert log[-4:] == [
+        "dependabot[bot]: package.json",
+        "Ada: src/main.js",
+        "renovate[bot]: package.json",
+        "Ada: begin",
+    ]
+    assert '"version": "1.0.1"' in (folder / "package.json").read_text()
+    first = project.commits[0]
+    twice = replace(first, edits=(("package.json", '"', "'"),))
+    with pytest.raises(ValueError, match="times"):
+        replace(project, commits=(twice,)).write(tmp_path / "twice")
+
+
+def test_what_edits_of_a_person_cost_is_found_and_what_edits_of_a_bot_cost_is_not(tmp_path: Path) -> None:
+    project = next(project for project in PROJECTS if project.name == "past-edits-of-a-bot")
+    by_people = tuple(replace(one, author="Ada <ada@example.test>") for one in project.commits)
+    alarms = judge(replace(project, commits=by_people), tmp_path / "people").alarms
+    assert [one.code for one in alarms] == [MANIFEST]
+    assert judge(project, tmp_path / "bots").alarms == ()

@@ -53,6 +53,7 @@ PURE = (
         "ui.sarif",
         "ui.text",
         "ui.view",
+        "ui.words",
     ),
     *("engine.progress", "engine.provenance", "engine.outcome", "engine.base", "engine.state"),
     *("engine.runspec",),

@@ -21,7 +21,8 @@ from devloop.loop.events import (
     Watching,
 )
 from devloop.ui.text import ASCII, paint
-from devloop.ui.view import View, describe, exit_words, fold
+from devloop.ui.view import View, exit_words, fold
+from devloop.ui.words import describe
 from support import made_up_session as made_up
 
 SESSION = SessionStarted("1", "web", "Dockerfile", ".", None, "an engine", None)

@@ -26,7 +26,8 @@ from devloop.ui.text import (
     some_of,
     text_width,
 )
-from devloop.ui.view import HOLD_KEYS, KEYS, RunningStep, View
+from devloop.ui.view import RunningStep, View
+from devloop.ui.words import HOLD_KEYS, KEYS
 
 _BAR: Final = 12
 _SHORT_BAR: Final = 5

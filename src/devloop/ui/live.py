@@ -30,7 +30,8 @@ from devloop.loop.events import (
 from devloop.ui.board import board
 from devloop.ui.stream import DisplayClosed, Output
 from devloop.ui.text import Line, Style, clean_log, line_width, symbols
-from devloop.ui.view import View, describe, fold
+from devloop.ui.view import View, fold
+from devloop.ui.words import describe
 
 _GUTTER: Final = 9
 

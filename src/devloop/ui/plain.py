@@ -8,7 +8,8 @@ from typing import Final
 from devloop.loop.events import Event
 from devloop.ui.stream import Output
 from devloop.ui.text import paint, symbols
-from devloop.ui.view import View, describe, fold
+from devloop.ui.view import View, fold
+from devloop.ui.words import describe
 
 _TIME_WIDTH: Final = 9
 

@@ -134,6 +134,16 @@ def test_two_ways_of_printing_at_once_are_refused(project: Path) -> None:
     assert doctor("--json", "--sarif", project) == 2
 
 
+def test_sizes_are_measured_by_building_or_not_at_all(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor("--measure", project) == 2
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project}/nothing.sock")
+    assert run(["doctor", "--measure", str(project)]) == 1
+    assert "nothing.sock" in capsys.readouterr().err
+    assert run(["doctor", str(project)]) == 0
+
+
 def test_a_history_that_is_too_short_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(with_history(project, commits=4)) == 0
     text = " ".join(capsys.readouterr().out.split())

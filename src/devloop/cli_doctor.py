@@ -63,6 +63,9 @@ def doctor(
             help="Fail when a finding costs more a week (a run, without a history).",
         ),
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Build every proposal, for the sizes before and after.")
+    ] = False,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build nothing; say what was not verified.")
     ] = False,
@@ -73,13 +76,16 @@ def doctor(
 ) -> None:
     if json + sarif + diff + fix > 1:
         raise typer.BadParameter("give --json, --sarif, --diff or --fix, one of them")
+    if measure and no_build:
+        raise typer.BadParameter("--measure builds, and --no-build does not")
+    shows_all |= measure
     from devloop.doctor.examine import examine
     from devloop.doctor.examine import fix as carry_out
     from devloop.ui.doctortext import FEW
 
     location, settings, _ = project_of(Path(path), flags)
     with workspace_of(location, settings) as workspace:
-        with _proving(no_build=no_build, first=None if shows_all else FEW) as proving:
+        with _proving(no_build=no_build, must_build=measure, first=None if shows_all else FEW) as proving:
             found = examine(workspace, proving, limit=number)
             fixes = carry_out(workspace, found, proving, limit=number) if diff or fix else None
         if fixes is not None:
@@ -98,7 +104,7 @@ def _cost(one: "Examined") -> float:
 
 
 @contextlib.contextmanager
-def _proving(*, no_build: bool, first: int | None) -> "Iterator[Proving]":
+def _proving(*, no_build: bool, must_build: bool, first: int | None) -> "Iterator[Proving]":
     """Open the engine where there is one to build with, and say what is done at a terminal."""
     from devloop.doctor.examine import Proving
 
@@ -114,6 +120,8 @@ def _proving(*, no_build: bool, first: int | None) -> "Iterator[Proving]":
         try:
             trial = stack.enter_context(Trial.open(os.environ))
         except (EngineUnavailable, EngineRefused):
+            if must_build:
+                raise
             yield Proving(first=first)
             return
 

@@ -308,6 +308,7 @@ def test_a_program_answers_the_same_from_its_smaller_image(
     assert one.proof.sizes is not None
     assert (one.proof.sizes.before, one.proof.sizes.after) == (before[1], after[1])
     assert after[1] * service.times < before[1]
+    assert one.finding.bytes == before[1] - after[1]
 
 
 SERVER = """\

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from devloop.doctor.model import Finding, Intent, Proposal, Rule, Subject
+    from devloop.doctor.proof import Proof
     from devloop.doctor.trial import Trial
     from devloop.engine.base import Cancel
     from devloop.project.workspace import Workspace
@@ -343,12 +344,19 @@ def _proven(  # noqa: PLR0917 - each is another part of what is tried
         on_progress=proving.on_progress,
     )
     if proof.holds:
-        return replace(one, proof=proof)
+        return replace(one, proof=proof, finding=_measured(one.finding, proof))
     failed = next(check for check in proof.checks if check.verdict == "failed")
     finding = replace(
         one.finding, proposal=None, stops=f"the change was tried and is not offered: {failed.sentence}"
     )
     return replace(one, finding=finding, proof=proof, diffs=())
+
+
+def _measured(finding: Finding, proof: Proof) -> Finding:
+    """Return the finding with the bytes that its image really lost, where they were guessed by a table."""
+    if finding.category != "size" or proof.sizes is None:
+        return finding
+    return replace(finding, bytes=max(proof.sizes.before - proof.sizes.after, 0))
 
 
 def _edited(subject: Subject, history: History, finding: Finding) -> tuple[str, ...]:

@@ -71,8 +71,8 @@ def build_tools(subject: Subject) -> Iterator[Finding]:
         title=f"the image holds the whole {kit.name} kit",
         first_line=last.span.first,
         last_line=last.span.last,
-        why=f"compilers, sources and what was fetched to build stay in the image, some {kit.megabytes} MB "
-        "that each export, push and pull carries",
+        why="compilers, sources and what was fetched to build stay in the image, and each export, push and"
+        " pull carries them",
         way_out="build in a stage of its own, and COPY --from=build what is started into a slim one",
         category="size",
         proposal=proposal,

@@ -166,6 +166,14 @@ def test_source_edits_during_an_install_are_served_and_come_with_the_new_image(w
     assert world.work == []
 
 
+def test_an_image_of_which_nobody_knows_what_it_is_made_of_is_never_patched(world: Shop) -> None:
+    version = world.session.desk.state.wanted
+    assert version is not None
+    with pytest.raises(RuntimeError, match="nobody knows what it is made of"):
+        world.session._container.start_deploy(version, "another image")
+    assert world.work == []
+
+
 def test_where_the_files_cannot_be_put_on_the_new_image_it_is_built_again(world: Shop) -> None:
     world.save(("requirements.txt", "packages 2"))
     world.let_go()

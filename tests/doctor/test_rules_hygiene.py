@@ -167,6 +167,10 @@ def test_a_base_is_pinned_to_the_digest_that_the_engine_knows(examine: Callable[
         f"+FROM --platform=linux/amd64  node:latest@{DIGEST} AS one\n"
         f"+FROM node:latest@{DIGEST}"
     )
+    assert (
+        "local/node:VERSION@sha256"
+        in examine("FROM localhost:5000/local/node\n").only("floating-base").way_out
+    )
     assert with_digests(examine("from node\n"), node=DIGEST).changes("floating-base") == (
         f"-from node\n+from node@{DIGEST}"
     )
@@ -199,7 +203,7 @@ def test_what_the_look_up_took_here_is_said(examine: Callable[..., Patient]) -> 
     assert (usual.seconds, "about 0.8 s" in usual.why) == (0.8, True)
     subject = replace(examine("FROM node\n").subject, lookup_seconds=0.04)
     measured = Patient(subject, rules_hygiene.RULES).only("floating-base")
-    assert (measured.seconds, "0.0 s, measured here" in measured.why) == (0.04, True)
+    assert (measured.seconds, "under 0.1 s, measured here" in measured.why) == (0.04, True)
 
 
 @pytest.mark.parametrize(

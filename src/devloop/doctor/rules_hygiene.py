@@ -483,7 +483,8 @@ def floating_base(subject: Subject) -> Iterator[Finding]:
         stage = stages[0]
         proposal, stops = _pinned(subject, reference, stages)
         seconds = subject.lookup_seconds
-        took = f"about {LOOKUP_SECONDS} s" if seconds is None else f"{seconds:.1f} s, measured here"
+        took = f"about {LOOKUP_SECONDS} s" if seconds is None else f"{_tenths(seconds)}, measured here"
+        bare = reference.removesuffix(f":{image_tag(reference)}")
         yield Finding(
             code=FLOATING,
             title=f"{reference} may be another image with each build",
@@ -491,13 +492,19 @@ def floating_base(subject: Subject) -> Iterator[Finding]:
             last_line=stage.span.last,
             why=f"a build first asks what the tag means today ({took}), and a new answer runs every step "
             "again",
-            way_out=f"name a version, best with its digest ({image_name(reference)}:VERSION@sha256:...), or "
+            way_out="pin it to the digest of the image that lies on the engine"
+            if proposal is not None
+            else f"name a version, best with its digest ({bare}:VERSION@sha256:...), or "
             f"give a local image: --build-context {reference}=docker-image://...",
             category="speed",
             proposal=proposal,
             seconds=LOOKUP_SECONDS if seconds is None else seconds,
             stops=stops,
         )
+
+
+def _tenths(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.1 else "under 0.1 s"
 
 
 def floating_stages(subject: Subject) -> dict[str, list[Stage]]:

@@ -149,6 +149,19 @@ def test_a_stand_in_is_not_attempted_away_from_debian(tmp_path: Path) -> None:
     assert "only root on Debian 12 or 13" in base.stderr
 
 
+def test_every_stand_in_that_is_named_can_be_made(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    usage = machine.engine("help").stdout
+    listed = usage.partition("Stand-ins: ")[2].partition(".\n\n")[0].replace("\n", " ")
+    named = [one for one in listed.split(", ") if not one.startswith("devloop-test-busybox")]
+    assert {"golang:1.19-bookworm", "maven:3.8-eclipse-temurin-17", "debian:bookworm-slim"} <= set(named)
+    (machine.programs / "answers").touch()
+    for image in named:
+        base = machine.engine("base", image)
+        assert (base.returncode, "there is no stand-in" in base.stderr) == (1, False), base.stderr
+        assert "only root on Debian" in base.stderr
+
+
 @pytest.mark.parametrize("name", ["../x", "A", "a b", "-x"])
 def test_a_name_that_is_no_plain_word_is_refused(tmp_path: Path, name: str) -> None:
     assert Machine(tmp_path).engine("status", DEVLOOP_ENGINE_NAME=name).returncode == 1

@@ -66,7 +66,8 @@ def test_what_holds_for_the_program_is_said_again_and_what_only_builds_is_not(
 
 
 def test_a_file_that_is_copied_below_the_build_comes_along(examine: Callable[..., Patient]) -> None:
-    text = GO.replace("COPY . .", "COPY go.mod main.go ./").replace("EXPOSE 80", "COPY words /words")
+    text = GO.replace("COPY . .", "COPY go.mod main.go ./")
+    text = text.replace("EXPOSE 80", "COPY --chown=0:0 words /words\nUSER nobody")
     assert examine(text, {**GO_FILES, "words": "a"}).changes("no-builder-stage") != ""
 
 
@@ -211,6 +212,8 @@ def test_what_may_be_needed_at_run_time_stops_the_proposal(
         ("FROM golang:1.23", "ARG V=1.23\nFROM golang:$V"),
         ('CMD ["/bin/hello"]', "CMD /bin/hello | tee /log"),
         ("EXPOSE 80", "HEALTHCHECK CMD curl localhost"),
+        ("EXPOSE 80", "USER gradle"),
+        ("EXPOSE 80", "COPY --chown=app:app README.md /"),
         ("FROM", "FROM debian:12 AS build\nFROM"),
     ],
 )

@@ -266,6 +266,8 @@ def _line_uncertainty(subject: Subject, kit: Kit, one: ins.Instruction, last: St
     if line > last.span.first:
         if isinstance(one, ins.Run):
             return f"line {line} runs in the image after the build"
+        if not _has_account(kit, one):
+            return f"line {line} names an account that a slim base may lack"
         # The shell of CMD reads variables when it runs; all others are filled in when it is built.
         names = set(re.findall(r"\$\{?(\w+)", text_of(subject, one)))
         used = names & dropped if not isinstance(one, ins.Cmd | ins.Entrypoint) else set[str]()
@@ -280,6 +282,17 @@ def _line_uncertainty(subject: Subject, kit: Kit, one: ins.Instruction, last: St
     elif not isinstance(one, ins.Run | ins.Copy | ins.Add | ins.Workdir):
         return f"line {line} sets what the new stage would have to set again"
     return ""
+
+
+def _has_account(kit: Kit, one: ins.Instruction) -> bool:
+    """Tell whether every slim base has the accounts that a line names; node is one of Node alone."""
+    text = ""
+    if isinstance(one, ins.User):
+        text = one.user
+    elif isinstance(one, ins.Copy | ins.Add):
+        text = one.chown or ""
+    known = r"\d+|root|node" if kit is NODE else r"\d+|root"
+    return re.fullmatch(rf"(?:{known}|nobody)?(?::(?:{known}))?", text) is not None
 
 
 def _is_safe_check(kit: Kit, one: ins.Healthcheck) -> bool:

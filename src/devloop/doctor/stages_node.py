@@ -124,6 +124,7 @@ _HARMLESS: Final = re.compile(
 )
 _HOOKS: Final = (
     *("preinstall", "install", "postinstall", "prepare", "preprepare", "postprepare", "prepublish"),
+    "dependencies",
 )
 
 

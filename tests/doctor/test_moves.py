@@ -123,6 +123,24 @@ def test_a_stage_may_come_and_every_command_stays() -> None:
     )
 
 
+def test_a_new_stage_may_install_once_more_and_run_nothing_else() -> None:
+    before = graph_of("FROM node\nCOPY . .\nRUN npm ci\nCMD x\n")
+    after = "FROM node AS build\nCOPY . .\nRUN npm ci\nFROM node\nRUN npm ci --omit=dev\n"
+    after += "COPY --from=build /x /x\nCMD x\n"
+    assert compare_graphs(before, graph_of(after), frozenset({"stage"})) == ()
+    other = after.replace("npm ci --omit=dev", "npm run build")
+    assert compare_graphs(before, graph_of(other), frozenset({"stage"})) == (
+        "line 5 is new: RUN npm run build",
+    )
+
+
+def test_a_start_that_reloads_is_another_command_and_nothing_else() -> None:
+    before = graph_of("FROM a\nRUN x\nCMD uvicorn a:b\n")
+    after = graph_of("FROM a\nRUN x\nCMD uvicorn a:b --reload\n")
+    assert compare_graphs(before, after, frozenset({"reload"})) == ()
+    assert compare_graphs(before, graph_of("FROM a\nRUN y\nCMD z\n"), frozenset({"reload"}))
+
+
 def test_a_run_may_be_cut_in_two_behind_its_install_and_in_no_other_order() -> None:
     def graph(text: str) -> BuildGraph:
         found = parse(text.encode())

@@ -320,3 +320,46 @@ def test_variables_of_caches_may_go_with_a_cache_mount() -> None:
         ("Env A", False),
         ("Env PIP_NO_CACHE_DIR", True),
     ]
+
+
+def test_a_program_that_runs_what_follows_it_is_no_part_of_the_start() -> None:
+    before = {"Entrypoint": ["docker-entrypoint.sh"], "Cmd": ["npm", "start"]}
+    after = {**before, "Cmd": ["node", "server.js"]}
+    assert compare_starts(before, after) == "not known"
+    shell = {**before, "Cmd": ["/bin/sh", "-c", "node server.js"]}
+    assert compare_starts(shell, after) == "same"
+
+
+def test_a_stage_may_have_another_program_that_runs_what_follows_it() -> None:
+    before = {"Entrypoint": ["/usr/local/bin/mvn-entrypoint.sh"], "Cmd": ["java", "-jar", "a.jar"]}
+    after = {**before, "Entrypoint": ["/__cacert_entrypoint.sh"]}
+    (found,) = compare_configurations(before, after, frozenset({"stage"}))
+    assert found.is_intended
+    (found,) = compare_configurations(before, after, frozenset({"order"}))
+    assert not found.is_intended
+    (found,) = compare_configurations(before, {**before, "Entrypoint": ["/own.sh"]}, frozenset({"stage"}))
+    assert not found.is_intended
+
+
+def test_a_start_may_reload_where_that_is_meant_and_nothing_else_may_change() -> None:
+    before = {"Cmd": ["uvicorn", "app:app"]}
+    for words, is_intended in (
+        (["uvicorn", "app:app", "--reload"], True),
+        (["node_modules/.bin/nodemon", "server.js"], True),
+        (["uvicorn", "app:other"], False),
+    ):
+        (found,) = compare_configurations(before, {"Cmd": words}, frozenset({"reload"}))
+        assert found.is_intended is is_intended, words
+    (found,) = compare_configurations(
+        before, {"Cmd": ["uvicorn", "app:app", "--reload"]}, frozenset({"command"})
+    )
+    assert not found.is_intended
+
+
+@pytest.mark.parametrize(
+    ("path", "may_come"),
+    [("root/.cache/go-build/ab/ab12-a", True), ("app/node_modules/.package-lock.json", False)],
+)
+def test_what_a_build_keeps_of_itself_has_other_bytes(path: str, may_come: bool) -> None:
+    assert told({path: FILE}, {path: OTHER}) == []
+    assert (told({}, {path: FILE}) == []) is may_come

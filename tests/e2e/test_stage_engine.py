@@ -358,3 +358,17 @@ def test_a_stage_for_work_on_the_code_serves_what_is_saved_and_leaves_the_image_
         assert asked(port, until="two") == "two", docker(engine, "logs", dev)
     finally:
         docker(engine, "rm", "--force", dev)
+
+
+def test_the_flag_of_a_reloader_is_another_start_and_no_other_image(
+    tmp_path: Path, trial: Trial, engine: dict[str, str]
+) -> None:
+    make_base_image(engine, NODE)
+    text = WATCHED.replace("AS web", "AS dev")
+    folder = written(tmp_path / "project", text, {"server.js": SERVER})
+    one = proven(folder, trial, "no-reloader")
+    assert one.finding.proposal is not None, one.proof
+    assert b'"node", "--watch"' in apply_edits(text.encode(), one.finding.proposal.edits)
+    assert one.proof is not None
+    verdicts = {check.name: check.verdict for check in one.proof.checks}
+    assert [verdicts[each] for each in ("graph", "builds", "files", "configuration")] == ["passed"] * 4

@@ -22,6 +22,7 @@ Intent = Literal[
     "base",
     "stage",
     "command",
+    "reload",
     "install cache",
     "manifest",
 ]

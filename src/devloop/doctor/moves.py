@@ -158,10 +158,12 @@ LEEWAY: Final[Mapping[Intent, Leeway]] = {
     ),
     "manifest": Leeway(frozenset({"mounts", "source"}), new=frozenset({"FROM", "COPY", "WORKDIR", "RUN"})),
     "command": Leeway(),
+    "reload": Leeway(),
 }
 
 _CONFIGURATION_LEEWAY: Final[Mapping[Intent, re.Pattern[str]]] = {
     "command": re.compile(r"cmd|entrypoint|stopsignal"),
+    "reload": re.compile(r"cmd|entrypoint"),
     "stage": re.compile(r"env|label .*"),
 }
 

@@ -238,7 +238,7 @@ def no_reloader(subject: Subject) -> Iterator[Finding]:
     proposal, stops = None, ""
     try:
         edit = edit_of(subject, start.instruction, _reloading(subject, start, server))
-        proposal = Proposal((edit,), intends=frozenset({"command"})) if edit is not None else None
+        proposal = Proposal((edit,), intends=frozenset({"reload"})) if edit is not None else None
     except _NotCertainError as problem:
         stops = str(problem)
     yield Finding(

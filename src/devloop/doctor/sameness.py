@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from devloop.plan.restart import reloads_itself
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -433,6 +435,12 @@ _SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh"})
 _SCRIPT_RUNNERS: Final = frozenset({"npm", "yarn", "pnpm", "npx"})
 _OF_A_SHELL: Final = re.compile(r"[|&;<>()$`\\*?\[\]#~{}\n]|^\s*\w+=")
 
+RUNS_WHAT_FOLLOWS: Final = frozenset(
+    {"docker-entrypoint.sh", "/usr/local/bin/docker-entrypoint.sh", "/usr/local/bin/mvn-entrypoint.sh"}
+    | {"/__cacert_entrypoint.sh"}
+)
+"""Entry programs of official images that end in running their arguments; a command is a program to them."""
+
 Start = Literal["same", "not known", "other"]
 
 
@@ -458,6 +466,8 @@ def start_of(configuration: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _plain(words: tuple[str, ...]) -> tuple[str, ...] | str:
     """Return the words without a shell that adds nothing to them; where it does, its text without `exec`."""
+    while words and words[0] in RUNS_WHAT_FOLLOWS:
+        words = words[1:]
     if len(words) < _SHELL_AND_TEXT or posixpath.basename(words[0]) not in _SHELLS:
         return words
     if not re.fullmatch(r"-[a-z]*c", words[1]):
@@ -504,13 +514,30 @@ def compare_configurations(
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 meant = _is_meant(key, name, intends) and name not in own
-                meant = meant and not (key in _START and is_other_start)
+                if key in _START:
+                    meant = _is_meant_start(before, after, intends, is_known=meant and not is_other_start)
                 found.append(
                     ConfigurationDifference(
                         f"{key} {name}".rstrip(), old.get(name, ""), new.get(name, ""), meant
                     )
                 )
     return tuple(found)
+
+
+def _is_meant_start(
+    before: Mapping[str, Any], after: Mapping[str, Any], intends: frozenset[Intent], *, is_known: bool
+) -> bool:
+    """Tell whether another start is meant: one that reloads, or the way in of the base of a new stage."""
+    if "reload" in intends:
+        old, new = _plain(start_of(before)), _plain(start_of(after))
+        return reloads_itself(_as_words(old), []) is None and reloads_itself(_as_words(new), []) is not None
+    entries = {*(before.get("Entrypoint") or ()), *(after.get("Entrypoint") or ())}
+    is_ways_in = entries <= RUNS_WHAT_FOLLOWS and before.get("Cmd") == after.get("Cmd")
+    return is_known or ("stage" in intends and is_ways_in)
+
+
+def _as_words(start: tuple[str, ...] | str) -> tuple[str, ...]:
+    return tuple(start.split()) if isinstance(start, str) else start
 
 
 def _parts(key: str, value: object) -> dict[str, str]:

@@ -213,6 +213,20 @@ def test_a_build_counts_only_for_steps_that_ran_in_it_and_for_changes_that_are_a
     assert shares(only(examine(workspace), "source-before-install")) == ((6, 6), (1, 5))
 
 
+def test_builds_of_a_dockerfile_with_other_steps_say_nothing_of_these(
+    repository: Repository, workspace: Workspace
+) -> None:
+    edited(repository, "app.py", times=6)
+    for number in range(25):
+        built(workspace, ["app.py"], at=MONDAY + number * DAY)
+    repository.commit({"Dockerfile": TEXT.replace("pip install", "pip install --no-cache-dir")})
+    for number in range(25, 28):
+        built(workspace, ["app.py"], at=MONDAY + number * DAY)
+    found = examine(workspace)
+    one = only(found, "source-before-install")
+    assert (found.measure, one.measure, shares(one)) == ("builds", "commits", ((7, 7), (3, 3)))
+
+
 def test_builds_of_another_target_are_those_of_another_loop(
     repository: Repository, workspace: Workspace
 ) -> None:

@@ -377,7 +377,7 @@ class Replayer:
             return
         build = build_of(commit, before, after, self.listing)
         self._commits += 1
-        self._weeks.add((commit.at + _MONDAY) // WEEK)
+        self._weeks.add(week_of(commit.at))
         self._oldest = commit.at if self._oldest is None else min(self._oldest, commit.at)
         self._newest = commit.at if self._newest is None else max(self._newest, commit.at)
         if build.ran:
@@ -394,6 +394,11 @@ class Replayer:
             self._oldest,
             self._newest,
         )
+
+
+def week_of(at: int) -> int:
+    """Return the number of a week that begins on Monday."""
+    return (at + _MONDAY) // WEEK
 
 
 def build_of(

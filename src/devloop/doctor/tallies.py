@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from devloop.cost.report import NO_ACCOUNT, account_from_json, has_run
-from devloop.doctor.replay import Build, Commit, FileChange, Replay, fixed, is_manifest, replay
+from devloop.doctor.replay import (
+    Build,
+    Commit,
+    FileChange,
+    Replay,
+    fixed,
+    is_manifest,
+    replay,
+    week_of,
+)
 from devloop.doctor.report import Tally
 
 if TYPE_CHECKING:
@@ -31,8 +40,9 @@ _BY_VARIABLE: Final = frozenset({"argument", "environment"})
 class Past:
     """Commits or recorded builds, newest first, with what today's graph makes of them.
 
-    `of` counts all that could have run something, on so many `days`. `by_variable` holds the vertices
-    that recorded builds ran for a changed variable, by the name of their build; it is None for commits.
+    `of` counts all that could have run something, on so many `days`. Of recorded builds `present` holds each
+    with the vertices of today's graph that were in it, run or cached, and `by_variable` those that ran for a
+    changed variable, by the name of the build; both are None for commits.
     """
 
     commits: tuple[Commit, ...]
@@ -41,6 +51,24 @@ class Past:
     weeks: int
     days: int
     by_variable: Mapping[str, frozenset[int]] | None = None
+    present: tuple[tuple[Commit, frozenset[int]], ...] | None = None
+
+    def with_any_of(self, vertices: AbstractSet[int]) -> Past:
+        """Leave out the recorded builds that had none of these steps: the Dockerfile was another one."""
+        if self.present is None or not vertices:
+            return self
+        kept = {one.id: one for one, there in self.present if not there.isdisjoint(vertices)}
+        weeks = len({week_of(one.at) for one in kept.values()})
+        builds = tuple(one for one in self.now.builds if one.commit.id in kept)
+        return replace(
+            self,
+            commits=tuple(one for one in self.commits if one.id in kept),
+            now=replace(self.now, builds=builds, commits=len(kept), weeks=weeks),
+            of=len(kept),
+            weeks=weeks,
+            days=_days(kept.values()),
+            by_variable={name: ran for name, ran in (self.by_variable or {}).items() if name in kept},
+        )
 
     def after(self, graph: ReplayGraph) -> Replay:
         """Send the same changes through another graph."""
@@ -63,6 +91,7 @@ def builds_past(
     """
     commits: list[Commit] = []
     ran: dict[str, frozenset[int]] = {}
+    present: list[tuple[Commit, frozenset[int]]] = []
     by_variable: dict[str, frozenset[int]] = {}
     for number, build in enumerate(builds):
         account = account_from_json(build.prediction)
@@ -80,6 +109,7 @@ def builds_past(
         is_known = account.change_count <= len(account.changes)
         changes = tuple(FileChange(path, "modified") for path in account.changes) if is_known else ()
         commits.append(Commit(name, "", int(build.started_at), "", "", changes))
+        present.append((commits[-1], _vertices(vertices, (step.key for step in build.steps))))
         ran[name] = _vertices(vertices, (step.key for step, one in pairs if has_run(step)))
         by_variable[name] = varied
     predicted = replay(commits, fixed(graph))
@@ -97,7 +127,7 @@ def builds_past(
             )
     now = replace(predicted, builds=tuple(kept))
     told = tuple(one.commit for one in kept)
-    return Past(told, now, len(commits), predicted.weeks, _days(commits), by_variable)
+    return Past(told, now, len(commits), predicted.weeks, _days(commits), by_variable, tuple(present))
 
 
 def _days(commits: Iterable[Commit]) -> int:

@@ -87,12 +87,16 @@ class History:
     @property
     def measure(self) -> Measure | None:
         """Name what the findings are weighed by."""
-        seen = self.seen
-        if seen is not None and seen.of >= ENOUGH_BUILDS and seen.days >= ENOUGH_DAYS:
-            return "builds"
-        if self.git is not None and not self.reason:
-            return "commits"
-        return "builds" if seen is not None and seen.of >= FEWEST_BUILDS else None
+        return _better(self.seen, is_git_known=self.git is not None and not self.reason)
+
+
+def _better(seen: Past | None, *, is_git_known: bool) -> Measure | None:
+    """Choose between builds and commits, None where neither says enough."""
+    if seen is not None and seen.of >= ENOUGH_BUILDS and seen.days >= ENOUGH_DAYS:
+        return "builds"
+    if is_git_known:
+        return "commits"
+    return "builds" if seen is not None and seen.of >= FEWEST_BUILDS else None
 
 
 def read_history(workspace: Workspace, limit: int) -> History:
@@ -181,16 +185,11 @@ def weigh(workspace: Workspace, subject: Subject, finding: Finding, history: His
     commits = builds = None
     if history.git is not None and not history.reason:
         commits = _tally(workspace, subject, finding, history, history.git)
-    if history.seen is not None:
-        builds = _tally(workspace, subject, finding, history, history.seen)
-    by_measure: dict[Measure, Tally | None] = {"commits": commits, "builds": builds}
-    if history.measure is None:
-        return Weighed(commits, builds)
-    other: Measure = "builds" if history.measure == "commits" else "commits"
-    is_other_known = other == "commits" or (history.seen is not None and history.seen.of >= FEWEST_BUILDS)
-    if by_measure[history.measure] is not None:
-        return Weighed(commits, builds, history.measure)
-    return Weighed(commits, builds, other if is_other_known and by_measure[other] is not None else None)
+    seen = None if history.seen is None else history.seen.with_any_of(frozenset(finding.wasted))
+    if seen is not None and seen.of:
+        builds = _tally(workspace, subject, finding, history, seen)
+    known_builds = seen if builds is not None else None
+    return Weighed(commits, builds, _better(known_builds, is_git_known=commits is not None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,6 +285,7 @@ SHELL = ["/bin/sh", "-c"]
         ({"Entrypoint": ["run"], "Cmd": ["-x"]}, {"Cmd": ["run", "-x"]}, "same"),
         ({"Cmd": ["npm", "start"]}, {"Cmd": ["node", "server.js"]}, "not known"),
         ({"Cmd": [*SHELL, "npm start"]}, {"Cmd": ["node", "server.js"]}, "not known"),
+        ({"Cmd": [*SHELL, "['node', 'server.js']"]}, {"Cmd": ["node", "server.js"]}, "not known"),
         ({"Cmd": [*SHELL, "python app.py"]}, {"Cmd": ["python", "other.py"]}, "other"),
         ({"Cmd": [*SHELL, "run -p $PORT"]}, {"Cmd": ["run", "-p", "$PORT"]}, "other"),
         ({"Cmd": [*SHELL, "a && b"]}, {"Cmd": ["a", "&&", "b"]}, "other"),

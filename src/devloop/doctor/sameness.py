@@ -441,6 +441,8 @@ RUNS_WHAT_FOLLOWS: Final = frozenset(
 )
 """Entry programs of official images that end in running their arguments; a command is a program to them."""
 
+_LIST_IN_SINGLE_QUOTES: Final = re.compile(r"\[\s*'[^']*'(?:\s*,\s*'[^']*')*\s*\]")
+
 Start = Literal["same", "not known", "other"]
 
 
@@ -448,13 +450,15 @@ def compare_starts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Start
     """Say whether two configurations start the same program with the same arguments.
 
     A shell that only starts one program is that program. What a script of package.json stands for is not
-    known here.
+    known here, nor what was meant by a list in single quotes, which a shell gets as it is and cannot start.
     """
     old, new = start_of(before), start_of(after)
     if old == new or _plain(old) == _plain(new):
         return "same"
     one, other = _plain(old), _plain(new)
     if isinstance(one, tuple) and one and posixpath.basename(one[0]) in _SCRIPT_RUNNERS and other:
+        return "not known"
+    if isinstance(one, str) and _LIST_IN_SINGLE_QUOTES.fullmatch(one):
         return "not known"
     return "other"
 

@@ -341,6 +341,36 @@ def test_what_an_install_of_yarn_writes_is_not_replaced(
             ],
             id="a program is installed from its source",
         ),
+        pytest.param(
+            "COPY . .\nRUN npm ci --userconfig ci.npmrc\n",
+            {**NPM, "ci.npmrc": "1\n"},
+            ["COPY package.json package-lock.json ci.npmrc ./"],
+            id="a word of the command names settings",
+        ),
+        pytest.param(
+            "COPY . .\nRUN echo A=1 > /app/.env\nRUN npm ci\n",
+            {**NPM, ".env": "A=0\n"},
+            "`it` on line 4 may read the source",
+            id="a file of the copy is written over",
+        ),
+        pytest.param(
+            'ENV HERE=/app\nCOPY . .\nRUN echo A=1 >> "$HERE/.env"\nRUN npm ci\n',
+            {**NPM, ".env": "A=0\n"},
+            "`it` on line 5 may read the source",
+            id="a file of the copy is added to",
+        ),
+        pytest.param(
+            "COPY . .\nRUN echo '{}' > \"local.json\"\nRUN npm ci\n",
+            NPM,
+            "`it` on line 4 may read the source",
+            id="a file is written where the copy goes",
+        ),
+        pytest.param(
+            "COPY . .\nRUN echo x > /etc/motd 2>&1 && npm ci > /dev/null\n",
+            NPM,
+            [NPM_COPIED],
+            id="files elsewhere are written",
+        ),
     ],
 )
 def test_what_people_forget_is_brought_along_or_named(

@@ -48,10 +48,12 @@ def needs_of(command: Command, where: Where) -> Answer:
             return Stop(stopped.reason, family)
         if isinstance(found, Needs) and not found.is_install and touches(command, where):
             return Source(label)
-        return _with_named(replace(found, family=family), where) if isinstance(found, Needs) else found
+        return (
+            _with_named(replace(found, family=family), command, where) if isinstance(found, Needs) else found
+        )
     found = free(command, where, kind, is_cheap=is_cheap)
     is_work = bool(kind) and not is_cheap
-    return _with_named(found, where) if isinstance(found, Needs) and is_work else found
+    return _with_named(found, command, where) if isinstance(found, Needs) and is_work else found
 
 
 _OF_INSTALLERS: Final = re.compile(
@@ -60,13 +62,9 @@ _OF_INSTALLERS: Final = re.compile(
 )
 
 
-def _with_named(needs: Needs, where: Where) -> Needs:
-    """Add the files that variables of installers name: settings, constraints, certificates."""
-    words = [
-        word
-        for name, value in where.environment.items()
-        if _OF_INSTALLERS.fullmatch(name)
-        for word in re.split(r"[\s=]+", value)
-        if word and where.placed.has(where.at(word))
-    ]
-    return replace(needs, files=tuple(dict.fromkeys((*needs.files, *(where.at(word) for word in words)))))
+def _with_named(needs: Needs, command: Command, where: Where) -> Needs:
+    """Add the files that the words of a command and variables of installers name: settings, certificates."""
+    values = [value for name, value in where.environment.items() if _OF_INSTALLERS.fullmatch(name)]
+    words = [word for value in (*command.arguments, *values) for word in re.split(r"[\s=]+", value) if word]
+    named = (where.at(word) for word in words if where.placed.has(where.at(word)))
+    return replace(needs, files=tuple(dict.fromkeys((*needs.files, *named))))

@@ -73,6 +73,7 @@ def work_of(priced: PricedStep | None, run: ins.Run, placed: Placed) -> Work:
     if (
         commands is None
         or _sources_something(text, step, placed)
+        or _writes_over(text, step, placed)
         or (priced.classification is not None and priced.classification.is_second_phase)
     ):
         return Work(source="it")
@@ -167,6 +168,23 @@ def _sources_something(text: str, step: Step, placed: Placed) -> bool:
     """Tell whether a shell reads its settings from a folder of the project, or from one of that name."""
     folders = [posixpath.dirname(posixpath.dirname(one)) or one for one in _sourced(text)]
     return any(placed.below(posixpath.normpath(posixpath.join(step.workdir, one))) for one in folders)
+
+
+_REDIRECTED: Final = re.compile(r">\s*(?:\"([^\"\s]+)\"|'([^'\s]+)'|(/[^\s;&|)]+))")
+
+
+def _writes_over(text: str, step: Step, placed: Placed) -> bool:
+    """Tell whether a shell writes into a file that was copied, or beside those that were."""
+    environment = dict(step.environment)
+    for found in _REDIRECTED.finditer(text):
+        target = next(one for one in found.groups() if one)
+        target = re.sub(r"\$\{?(\w+)\}?", lambda one: environment.get(one[1], one[0]), target)
+        if target.startswith("/"):
+            if placed.has(posixpath.normpath(target)):
+                return True
+        elif re.fullmatch(r"[\w./-]+", target):
+            return True
+    return False
 
 
 def _where(step: Step, command: Command, placed: Placed) -> Where:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from devloop.doctor.report import Examined
 
-pytestmark = pytest.mark.docker
+# The first test on a machine may have to make its bases.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 STAGE = "no-builder-stage"
 NODE = "node:20-slim"

@@ -158,21 +158,19 @@ def _is_blamed(item: Item, items: Sequence[Item]) -> bool:
     below = [one.work for one in items[item.at + 1 :] if one.work is not None]
     needed = {path for work in below for path in work.files}
     folders = tuple(f"{folder}/" for work in below for folder in work.folders)
-    foreign = [
+    candidates = (
         context
         for path, context in item.placed.items()
-        if path not in needed
-        and not path.startswith(folders)
-        and not is_needed(context, _MANIFESTS, ["pip", "yarn", "gradle"])
-    ]
-    if takes_root(item):
-        return any(_is_watched(context) for context in foreign)
-    if _takes_folder(item):
-        is_named = any(
-            destination in value for _, value in item.step.environment if destination.count("/") > 1
-        )
-        return not is_named and any(_is_watched(context) for context in foreign)
-    return any(context.endswith(_SOURCE_ENDINGS) and not _is_config(context) for context in foreign)
+        if path not in needed and not path.startswith(folders)
+    )
+    is_named = any(destination in value for _, value in item.step.environment if destination.count("/") > 1)
+    is_whole = takes_root(item)
+    is_folder = is_whole or _takes_folder(item)
+    if is_folder and not is_whole and is_named:
+        return False
+    judge = _is_watched if is_folder else _is_code
+    # The comparison with all manifests is the slow one, and one file is enough.
+    return any(judge(one) and not is_needed(one, _MANIFESTS, ["pip", "yarn", "gradle"]) for one in candidates)
 
 
 _MANIFESTS: Final = tuple(
@@ -211,6 +209,11 @@ def _is_watched(path: str) -> bool:
     """Tell whether people edit this file while they work: not what only describes the repository."""
     name = posixpath.basename(path)
     return not name.startswith((".", "README", "LICENSE", "Dockerfile", "CHANGELOG", "Makefile"))
+
+
+def _is_code(path: str) -> bool:
+    """Tell whether a file that is copied by its name is source, and no settings."""
+    return path.endswith(_SOURCE_ENDINGS) and not _is_config(path)
 
 
 def _is_config(path: str) -> bool:

@@ -371,6 +371,12 @@ def test_what_an_install_of_yarn_writes_is_not_replaced(
             [NPM_COPIED],
             id="files elsewhere are written",
         ),
+        pytest.param(
+            "COPY . .\nRUN pip install -r requirements.txt\n",
+            {"requirements.txt": "flask\n.[extra]\n", "setup.py": "1\n"},
+            NOTHING,
+            id="requirements name the project itself",
+        ),
     ],
 )
 def test_what_people_forget_is_brought_along_or_named(

@@ -60,7 +60,10 @@ def _pip(command: Command, where: Where) -> Answer:
         path = where.at(plain_path(one))
         if not where.placed.has(path):
             return Source(f"{command.program} {verb}")
-        _requirements(where, path, found, folders)
+        try:
+            _requirements(where, path, found, folders)
+        except _WholeProjectError:
+            return Source(f"{command.program} {verb}")
     return Needs(tuple(found), tuple(folders), tuple(dict.fromkeys(fills)))
 
 
@@ -111,6 +114,10 @@ def _environments(command: Command, where: Where) -> list[str]:
     return found
 
 
+class _WholeProjectError(StoppedError):
+    """The requirements install the project itself, which is no install of dependencies alone."""
+
+
 def _requirements(where: Where, path: str, found: dict[str, None], folders: dict[str, None]) -> None:
     """Follow requirements into those that they include, and into the folders that they install."""
     if path in found:
@@ -141,7 +148,7 @@ def _requirements(where: Where, path: str, found: dict[str, None], folders: dict
         elif re.match(r"(-f|--find-links)\b", entry):
             if "://" not in entry:
                 raise StoppedError(f"{name} looks for packages in a folder: {entry}")
-        elif re.match(r"\.{1,2}/[\w./-]+$", entry):
+        elif re.match(r"\.(/?$|\[)|\.{1,2}/[\w./-]+$", entry):
             folders[_local_folder(where, name, entry)] = None
         elif _LOCAL.match(entry) or re.search(r"@\s*file:", entry):
             raise StoppedError(f"{name} installs {entry} from a path")
@@ -174,8 +181,10 @@ def _writes_over(command: Command, where: Where) -> bool:
 
 def _local_folder(where: Where, name: str, entry: str) -> str:
     """Return the folder of a local package: a part of the project, and not the whole of it."""
-    folder = where.at(entry)
-    if where.folder == folder or where.folder.startswith(f"{folder}/") or not where.placed.below(folder):
+    folder = where.at(re.sub(r"\[[^\]]*\]$", "", entry))
+    if where.folder == folder:
+        raise _WholeProjectError(f"{name} installs the project itself")
+    if where.folder.startswith(f"{folder}/") or not where.placed.below(folder):
         raise StoppedError(f"{name} installs {entry} from the source")
     return folder
 

@@ -61,6 +61,12 @@ def test_the_first_plan_says_what_is_to_build_and_not_that_it_is_the_first_time(
     assert said(first, alone).splitlines()[0] == "the Dockerfile: 4 steps, to compare each save with"
 
 
+def test_a_save_during_the_first_build_is_not_said_to_reach_the_steps_that_run_anyway() -> None:
+    lines = said(Planned(made_up.first_plan(), ("src/web_api/main.py",)), after(SESSION)).splitlines()
+    assert lines[0] == "saved src/web_api/main.py"
+    assert lines[1].startswith("  rebuild: 4 of 4 steps run, about 22s")
+
+
 def test_an_exit_code_is_explained_where_it_means_the_same_everywhere() -> None:
     assert exit_words(None) == ""
     assert exit_words(3) == " (exit code 3)"

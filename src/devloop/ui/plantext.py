@@ -88,7 +88,8 @@ def _facts(plan: Plan, width: int, marks: Symbols) -> list[Line]:
         for index, (text, kind) in enumerate(_changes(plan, room, marks))
     ]
     if plan.earliest is not None:
-        lines.append(_fact("reaches", reached(plan.earliest, room - text_width(marks.arrow) - 1, marks)))
+        label = "first" if _is_new(plan) else "reaches"
+        lines.append(_fact(label, reached(plan.earliest, room - text_width(marks.arrow) - 1, marks)))
     for index, text in enumerate(wrap(runs_sentence(plan), room)):
         lines.append(_fact("costs" if not index else "", ((text, ""),)))
     action = f"{plan.action}: {escape_controls(plan.reason)}" if plan.reason else plan.action
@@ -160,10 +161,17 @@ def runs_sentence(plan: Plan, *, measured: str = "measured on earlier builds her
         if plan.config_changed:
             steps += ", only the image's configuration changes"
     else:
-        steps = f"{sure} of {count(total, 'step')} {'runs' if sure == 1 else 'run'} again"
+        again = "" if _is_new(plan) else " again"
+        steps = f"{sure} of {count(total, 'step')} {'runs' if sure == 1 else 'run'}{again}"
         if maybe:
             steps += f", {maybe} more may"
     return f"{steps}{cost_words(plan, measured)}"
+
+
+def _is_new(plan: Plan) -> bool:
+    """Tell whether what runs first was never built here: then nothing runs *again*."""
+    cause = plan.earliest.cause if plan.earliest is not None else None
+    return cause is not None and cause.rule == "never-built"
 
 
 def cost_words(plan: Plan, measured: str) -> str:

@@ -314,9 +314,11 @@ def _saved(event: Planned, width: int, marks: Symbols) -> list[Line]:
     gone = {change.path for change in event.plan.changes if change.kind == "removed"}
     verb = "deleted" if gone.issuperset(event.saved) else "saved"
     start: Line = ((f"{verb} " if event.saved else "changed ", ""), (names, "bold"))
-    if event.plan.earliest is None:
+    earliest = event.plan.earliest
+    if earliest is None or (earliest.cause is not None and earliest.cause.rule == "never-built"):
+        # While the first build is not through, steps run that the save does not reach.
         return [start]
-    where = reached(event.plan.earliest, width - 4, marks)
+    where = reached(earliest, width - 4, marks)
     if line_width(start) + 1 + line_width(where) <= width:
         return [(*start, (" ", ""), *where)]
     return [start, (("  ", ""), *where)]

@@ -224,9 +224,9 @@ def stops(
     [
         "npm ci",
         "npm ci --omit=dev --cache /c && npm cache clean --force",
-        "corepack enable && yarn install --frozen-lockfile",
-        "yarn --immutable",
-        "corepack enable && corepack prepare pnpm@9.1.0 --activate && pnpm i --frozen-lockfile --prod",
+        "yarn install --frozen-lockfile",
+        "yarn config set network-timeout 600000 && yarn --immutable",
+        "npm install -g pnpm@9 && pnpm config set store-dir /c && pnpm i --frozen-lockfile --prod",
         "bun install --frozen-lockfile",
         "npm install -g pnpm@9 && pnpm install --frozen-lockfile",
         "npm ci 2>&1 && rm -rf /tmp/* ~/.npm && npm --version > /dev/null",
@@ -275,6 +275,26 @@ def test_pipenv_is_spared_its_scripts(tmp_path: Path) -> None:
         ("if [ -f a ]; then npm ci; fi", "`[ -f a ]` in the same step may read the manifest"),
         ("test || npm ci", "`test` in the same step may read the manifest"),
         ("true || npm ci", "the install is one of several branches"),
+        (
+            "cd a && cd b && npm ci",
+            "the step changes its folder more than once",
+        ),
+        (
+            "yarn config set nodeLinker node-modules && yarn --immutable",
+            "`yarn config set nodeLinker node-modules` may write to a file that the copy below brings again",
+        ),
+        (
+            "npm config set --location=project a b && npm ci",
+            "`npm config set --location=project a b` may write to a file that the copy below brings again",
+        ),
+        (
+            "corepack enable && pnpm i --frozen-lockfile",
+            "corepack may write packageManager into package.json, which does not name it",
+        ),
+        (
+            "bun ci --fix-lockfile",
+            "`bun ci --fix-lockfile` may write the lock file, which the copy below would undo",
+        ),
         ("npm ci -w web", "`npm ci -w web` names a part of the project, or another place"),
         ("cd web && npm ci", "the install works in another folder than the copy of the manifest"),
         ("cd $WEB && npm ci", "$WEB is no plain folder"),
@@ -322,7 +342,13 @@ def test_a_step_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, command: st
             NODE.replace("FROM node:20-slim", "FROM node:20-slim AS a") + "FROM a\nWORKDIR /app\n",
             "the manifest is copied in another stage",
         ),
-        (f"# syntax=docker/dockerfile:1.2\n{NODE}", "docker/dockerfile:1.2 reads no here-documents"),
+        (f"# syntax=docker/dockerfile:1.2\n{NODE}", "docker/dockerfile:1.2 may read no here-documents"),
+        (
+            f"# syntax=docker/dockerfile@sha256:{'0' * 64}\n{NODE}",
+            f"docker/dockerfile@sha256:{'0' * 64} may read no here-documents",
+        ),
+        (f"# syntax=docker/dockerfile:1.10-labs\n{NODE}", OFFERED),
+        (f"\ufeff{NODE}", "the file begins with a byte order mark, which has to stay there"),
         (NODE.replace("package-lock.json ", ""), "no lock file beside the manifest says what is installed"),
     ],
 )
@@ -342,6 +368,21 @@ def test_a_place_that_leaves_a_doubt_gets_no_proposal(tmp_path: Path, dockerfile
         ("npm ci", {"package.json": package(scripts={"prepare": "husky || true"})}, OFFERED),
         ("npm ci", {"package.json": "{"}, "package.json cannot be read"),
         ("pnpm i --frozen-lockfile", {".pnpmfile.cjs": "x"}, "a hook of pnpm may read all of the manifest"),
+        (
+            "pnpm i --frozen-lockfile",
+            {".npmrc": "pnpmfile=hooks.cjs\n"},
+            "a hook of pnpm may read all of the manifest",
+        ),
+        (
+            "pnpm i --frozen-lockfile",
+            {"pnpm-workspace.yaml": "configDependencies:\n"},
+            "a hook of pnpm may read all of the manifest",
+        ),
+        (
+            "corepack enable && pnpm i --frozen-lockfile",
+            {"package.json": package(packageManager="pnpm@9.1.0")},
+            OFFERED,
+        ),
         (
             "yarn --immutable",
             {".yarnrc.yml": "plugins:\n"},
@@ -365,13 +406,22 @@ def test_what_stands_in_the_files_of_node_may_stop_it(
             "the project itself is installed, with all that its manifest says",
         ),
         ("poetry install", "", "the project itself is installed, with all that its manifest says"),
-        ("poetry install", "[tool.poetry]\npackage-mode = false\n", OFFERED),
+        (
+            "poetry install",
+            "[tool.poetry]\npackage-mode = false\n",
+            "without --no-root the project itself would be installed as soon as it is a package",
+        ),
+        ("poetry install --no-root", "[tool.poetry]\npackage-mode = false\n", OFFERED),
         (
             "uv sync --locked --no-install-project",
             "[tool.poetry]\n",
-            "pyproject.toml is a manifest of two tools, and uv compares its version with the lock",
+            "pyproject.toml is a manifest of two tools",
         ),
-        ("uv sync --frozen --no-install-project", "[tool.poetry]\n", OFFERED),
+        (
+            "uv sync --frozen --no-install-project",
+            "[tool.poetry]\n",
+            "pyproject.toml is a manifest of two tools",
+        ),
         ("uv sync --frozen --no-install-workspace", '[tool.uv.workspace]\nmembers = ["a"]\n', OFFERED),
         (
             "uv sync --frozen --no-install-project",
@@ -486,6 +536,43 @@ def test_a_workspace_in_which_a_manifest_is_read_or_kept_is_left_alone(
     assert stops(tmp_path, dockerfile, {**IN_WORKSPACE, **files}, "shared/package.json") == reason
 
 
+@pytest.mark.parametrize("spec", ["./shared", "../shared", "/app/shared", "~/shared"])
+def test_a_member_that_is_named_by_its_path_may_be_copied(tmp_path: Path, spec: str) -> None:
+    files = {**IN_WORKSPACE, "web/package.json": package(main="./a.js", dependencies={"shared": spec})}
+    dockerfile = MEMBERS.removesuffix("COPY . .\n").replace("npm ci", "yarn --frozen-lockfile")
+    dockerfile = dockerfile.replace("package*.json", "package.json yarn.lock")
+    reason = "a member of the workspace may be copied into node_modules"
+    files["yarn.lock"] = ""
+    assert stops(tmp_path, dockerfile, files, "shared/package.json") == reason
+    files["web/package.json"] = package(main="./a.js")
+    assert stops(tmp_path / "without", dockerfile, files, "shared/package.json") == OFFERED
+
+
+@pytest.mark.parametrize(
+    "more", ["ENV NPM_CONFIG_INSTALL_LINKS=true\nRUN npm ci\n", "RUN npm ci --install-links\n"]
+)
+def test_npm_may_be_told_to_copy_members(tmp_path: Path, more: str) -> None:
+    dockerfile = MEMBERS.removesuffix("RUN npm ci\nCOPY . .\n") + more
+    reason = "a member of the workspace may be copied into node_modules"
+    assert stops(tmp_path, dockerfile, IN_WORKSPACE, "shared/package.json") == reason
+
+
+def test_nx_reads_scripts_when_it_is_installed(tmp_path: Path) -> None:
+    dockerfile = NODE.replace("bun.lock", "nx.json")
+    reason = "nx reads all of the manifest when it is installed"
+    assert stops(tmp_path, f"{dockerfile}RUN npm ci\n", {"nx.json": "{}"}) == reason
+
+
+def test_a_local_package_that_uv_builds_keeps_its_version(tmp_path: Path) -> None:
+    dockerfile = PYTHON + "COPY lib/pyproject.toml lib/\nRUN uv sync --frozen --no-install-workspace\n"
+    root = PROJECT.replace("flask", "lib") + '[tool.uv.sources]\nlib = { path = "lib" }\n'
+    files = {"pyproject.toml": root, "lib/pyproject.toml": PROJECT}
+    reason = "the project itself is installed, with all that its manifest says"
+    assert stops(tmp_path, dockerfile, files, "lib/pyproject.toml") == reason
+    dockerfile = dockerfile.replace("workspace", "local")
+    assert stops(tmp_path / "local", dockerfile, files, "lib/pyproject.toml") == OFFERED
+
+
 def test_a_mounted_manifest_is_left_alone(tmp_path: Path) -> None:
     mount = "--mount=type=bind,source=package.json,target=package.json"
     assert stops(tmp_path, f"{NODE}RUN {mount} npm ci\n") == "the manifest is mounted, not copied"
@@ -499,6 +586,32 @@ def test_a_stage_of_that_name_makes_the_new_one_take_another(tmp_path: Path) -> 
     after = apply_edits(read.source, proposal_of(read, one, ("package.json",)).edits).decode()
     assert "COPY --from=manifest-3 /manifest/package.json ./" in after
     assert "FROM node:20-slim AS manifest-3\n" in after
+
+
+def test_a_context_of_that_name_makes_the_new_stage_take_another(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    chosen = Settings(build_context={"Manifest": str(tmp_path / "other")})
+    files = {"package.json": package(), **dict.fromkeys(LOCKS, "{}")}
+    dockerfile = f"{NODE}RUN npm ci\nCOPY --from=MANIFEST-2 /a /\nCOPY --from=Manifest /b /\n"
+    read = subject(tmp_path, dockerfile, files, settings=chosen)
+    one = next(step for step in read.steps if step.step.keyword == "RUN")
+    after = apply_edits(read.source, proposal_of(read, one, ("package.json",)).edits).decode()
+    assert "FROM node:20-slim AS manifest-3\n" in after
+
+
+@pytest.mark.parametrize(
+    ("lock", "command", "is_written"),
+    [("poetry", "poetry install --no-root", True), ("uv", "uv sync --frozen", False)],
+)
+def test_only_a_stage_for_poetry_or_pdm_writes_another_version(
+    tmp_path: Path, lock: str, command: str, is_written: bool
+) -> None:
+    files = {"pyproject.toml": PROJECT, f"{lock}.lock": ""}
+    dockerfile = f"FROM python:3.12\nWORKDIR /app\nCOPY pyproject.toml {lock}.lock ./\nRUN {command}\n"
+    read = subject(tmp_path, dockerfile, files)
+    one = next(step for step in read.steps if step.step.keyword == "RUN")
+    after = apply_edits(read.source, proposal_of(read, one, ("pyproject.toml",)).edits).decode()
+    assert ("version *= *" in after) is is_written
 
 
 def test_a_version_is_idle_for_poetry_and_pdm_only(tmp_path: Path) -> None:

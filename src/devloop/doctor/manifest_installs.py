@@ -6,6 +6,7 @@ reads no manifest.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from dataclasses import dataclass
@@ -161,11 +162,14 @@ def install_in(one: PricedStep) -> Command:
         raise StoppedError("the install is one of several branches")
     check_shell(one.cost.command)
     tool = TOOLS[command.program]
+    if len(_FOLDERS.findall(one.cost.command)) > 1:
+        raise StoppedError("the step changes its folder more than once")
     if _names_part(command, tool):
         raise StoppedError(f"`{_shown(command)}` names a part of the project, or another place")
-    if _words(command, tool)[:1] not in {(verb,) for verb in tool.verbs} and tool.frozen.isdisjoint(
+    is_frozen = _words(command, tool)[:1] in {(verb,) for verb in tool.verbs} or not tool.frozen.isdisjoint(
         command.arguments
-    ):
+    )
+    if not is_frozen or not _THAWED.isdisjoint(command.arguments):
         raise StoppedError(f"`{_shown(command)}` may write the lock file, which the copy below would undo")
     for mount in instruction.mounts:
         source = mount.get("source", "src") or ""
@@ -175,6 +179,8 @@ def install_in(one: PricedStep) -> Command:
     return command
 
 
+_THAWED: Final = _set("--fix-lockfile --no-frozen-lockfile --no-immutable")
+_FOLDERS: Final = re.compile(r"(?:^|[;&|({\s])(?:cd|pushd|popd)(?=\s)")
 _QUIET: Final = re.compile(r"\d?>>?\s*(/dev/null|&\d)")
 _SOURCED: Final = re.compile(r"(?:^|[;&|({\s])(?:\.|source|eval|alias|trap)\s+(\S+)")
 
@@ -241,6 +247,9 @@ def reads_nothing(command: Command, workdir: str) -> bool:
     if not command.words:
         return not any("(" in one or "`" in one for one in command.assignments)
     words = (command.program, *command.arguments)
+    if _writes_settings(words):
+        text = _shown(command)
+        raise StoppedError(f"`{text}` may write to a file that the copy below brings again")
     if words[0] in {"rm", "venv"}:
         return all(_is_apart(word, workdir) for word in words[1:] if not word.startswith("-"))
     if words[:2] == ("pip", "install"):
@@ -252,6 +261,15 @@ def reads_nothing(command: Command, workdir: str) -> bool:
         and all(word in one.split("|") for word, one in zip(words, first, strict=False))
         for first in _BESIDE
     )
+
+
+def _writes_settings(words: tuple[str, ...]) -> bool:
+    """Tell whether a command sets something in a file of the project, as yarn does from 2 on."""
+    if words[1:2] != ("config",):
+        return False
+    is_local = any(re.fullmatch(r"--local|-l|(--location=)?project", word) for word in words[2:])
+    is_of_berry = words[0] == "yarn" and not re.fullmatch("[a-z-]+|-.*", (*words[3:], "-")[0])
+    return is_local or (is_of_berry and {"-H", "--home"}.isdisjoint(words))
 
 
 def _is_apart(word: str, workdir: str) -> bool:
@@ -291,12 +309,17 @@ def look_beside(subject: Subject, program: str, path: str, *, has_members: bool)
         found = subject.texts(posixpath.join(folder, name))
         return found.decode("utf-8", "replace") if found is not None else ""
 
-    if program == "pnpm" and (text(".pnpmfile.cjs") or text(".pnpmfile.mjs")):
+    workspace = text("pnpm-workspace.yaml")
+    if program == "pnpm" and (
+        text(".pnpmfile.cjs")
+        or text(".pnpmfile.mjs")
+        or re.search("pnpmfile|configDependencies", text(".npmrc") + workspace + text("package.json"))
+    ):
         raise StoppedError("a hook of pnpm may read all of the manifest")
     if program == "yarn" and re.search(r"(?m)^(plugins|enableConstraintsChecks):", text(".yarnrc.yml")):
         raise StoppedError("plugins or constraints of yarn may read all of the manifest")
     if has_members and re.search(
-        "inject|install-links|install_links", text(".npmrc") + text("pnpm-workspace.yaml")
+        "(?i)inject|install[-_]links", text(".npmrc") + workspace + subject.source.decode("utf-8", "replace")
     ):
         raise StoppedError("a member of the workspace may be copied into node_modules")
 
@@ -311,16 +334,35 @@ def look_inside(subject: Subject, command: Command, path: str, *, is_member: boo
     if name == "package.json":
         if short is source:
             raise StoppedError(f"a hook in {path} may read all of it")
-        if has_members and re.search(rb'"file:|"injected"', source):
+        if has_members and (b'"injected"' in source or _names_folders(source)):
             raise StoppedError("a member of the workspace may be copied into node_modules")
         return
     if short is source:
         raise StoppedError(f"a text or an array in {path} goes over lines that look like tables")
     if name == "pyproject.toml":
-        _look_inside_project(source, command, path, is_member=is_member)
+        _look_inside_project(source, command, path, is_member=is_member, has_members=has_members)
 
 
-def _look_inside_project(source: bytes, command: Command, path: str, *, is_member: bool) -> None:
+def _names_folders(source: bytes) -> bool:
+    """Tell whether a package.json has a dependency at a path; some installers copy such a package."""
+    document = _table(json.loads(source))
+    tables = (_table(document[name]) for name in document if name.endswith("ependencies"))
+    return any(str(one).startswith(("file:", ".", "/", "~/")) for table in tables for one in table.values())
+
+
+def check_pins(one: PricedStep, above: tuple[Step, ...], program: str, manifest: bytes) -> None:
+    """Stop where corepack may write the version of yarn or pnpm into a package.json that names none."""
+    if program not in {"yarn", "pnpm"} or re.search(b'"(packageManager|devEngines)"', manifest):
+        return
+    if dict(one.step.environment).get("COREPACK_ENABLE_AUTO_PIN") != "0" and any(
+        "corepack" in step.instruction.text for step in (*above, one.step)
+    ):
+        raise StoppedError("corepack may write packageManager into package.json, which does not name it")
+
+
+def _look_inside_project(
+    source: bytes, command: Command, path: str, *, is_member: bool, has_members: bool
+) -> None:
     import tomllib
 
     document = tomllib.loads(source.decode())
@@ -332,16 +374,18 @@ def _look_inside_project(source: bytes, command: Command, path: str, *, is_membe
     }[command.program]
     flags = TOOLS[command.program].alone
     if is_member or "workspace" in own:
-        flags = _set("--no-install-workspace")
+        flags = _set("--no-install-workspace --no-install-local")
+        is_package = True
+    if has_members and re.search(rb"\bpath *=|@ *file:", source):
+        flags = _set("--no-install-local")
         is_package = True
     if is_package is not False and flags.isdisjoint(command.arguments):
         raise StoppedError("the project itself is installed, with all that its manifest says")
-    if (
-        command.program == "uv"
-        and manifest_stages.goes_by_no_version(source)
-        and "--frozen" not in command.arguments
-    ):
-        raise StoppedError(f"{path} is a manifest of two tools, and uv compares its version with the lock")
+    if command.program == "uv" and manifest_stages.goes_by_no_version(source):
+        raise StoppedError(f"{path} is a manifest of two tools")
+    if command.program != "uv" and flags.isdisjoint(command.arguments):
+        flag = min(flags)
+        raise StoppedError(f"without {flag} the project itself would be installed as soon as it is a package")
     if command.program == "pdm" and {"scripts", "plugins"} & own.keys():
         raise StoppedError("scripts or plugins of pdm may read all of the manifest")
     if command.program == "poetry" and {"requires-plugins"} & own.keys():

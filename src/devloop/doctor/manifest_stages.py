@@ -39,9 +39,12 @@ _DEEPEST: Final = 100
 
 _UNREAD_KEYS: Final = """\
 description keywords author contributors homepage bugs repository
-jest mocha nyc c8 eslintConfig eslintIgnore prettier stylelint commitlint lint-staged nodemonConfig
+jest mocha nyc c8 eslintConfig eslintIgnore stylelint commitlint lint-staged nodemonConfig
 """
-"""Keys that no installer reads, nor any hook of a package that is known."""
+"""Keys that no installer reads, nor any hook of a package that is known.
+
+`prettier` is none of them: generators that `prisma generate` starts format by it what they write.
+"""
 _HOOK: Final = "(pre|post)?(install|prepare|dependencies)|(pre)?prepublish|pnpm:devPreinstall"
 _TOOL: Final = """\
 (npx )?(husky( install)?|only-allow [a-z]+|patch-package|lefthook install|simple-git-hooks|prisma generate)
@@ -114,9 +117,10 @@ _OF_OTHERS: Final = r'(?m)^\[tool\.(poetry|pdm)[.\]]|^build-backend *= *"(poetry
 _VERSION: Final = r'(?m)(^\[(project|tool\.poetry)\].*\n((?!\[).*\n)*?version *= *)"[^"\n]*"'
 
 _PYTHON: Final = r"""
-import re, sys, tomllib
+import re, sys
 @unread
 def known(text):
+    import tomllib
     found = tomllib.loads(text)
     for name, table in found.pop("tool", {}).items():
         found["tool." + name] = table
@@ -128,13 +132,16 @@ for name in sys.argv[1:]:
         text = open(name, encoding="utf-8", newline="").read() + "\n"
         short = re.sub(r"@table" % unread, "", text)
         short = re.sub(r"@blank", "", short)
-        if re.search(r'@signs', text):
-            short = re.sub(r'@version', r'\1"0"', short)
-        if known(short) == known(text):
+@nought        if known(short) == known(text):
             open(name, "w", encoding="utf-8", newline="").write(short)
     except Exception as error:
         print(name, "stays as it is:", error)
 """
+_NOUGHT: Final = r"""
+        if re.search(r'@signs', text):
+            short = re.sub(r'@version', r'\1"0"', short)
+""".removeprefix("\n")
+"""Where the installer does not go by the version: a package that is built has to keep it."""
 
 
 def _toml(name: str) -> Callable[[bytes], bytes]:
@@ -201,22 +208,25 @@ def goes_by_no_version(source: bytes) -> bool:
     return re.search(_OF_OTHERS, source.decode("utf-8", "replace")) is not None
 
 
-def script(name: str) -> str:
-    """Return the program that makes the cut, for node or python; its arguments are files of this name."""
+def script(name: str, *, keeps_version: bool = False) -> str:
+    """Return the program that makes the cut, for node or python; its arguments are files of this name.
+
+    For an installer that may go by the version of a project it keeps that.
+    """
     if name == "package.json":
         return _filled(_NODE, {"unread": _UNREAD_KEYS, "hook": _HOOK, "plain": _PLAIN, "tool": _TOOL})
     unread = f'unread = "{_UNREAD_TABLES[name]}"'
     if name == "pyproject.toml":
         unread = f'tools = """\n{_UNREAD_TOOLS}"""\nunread = "tool[.](%s)" % "|".join(tools.split())'
     words = {"unread": unread, "table": _TABLE, "blank": _BLANK, "signs": _OF_OTHERS, "version": _VERSION}
-    return _filled(_PYTHON, words)
+    return _filled(_PYTHON.replace("@nought", "" if keeps_version else _NOUGHT), words)
 
 
 def _filled(template: str, words: Mapping[str, str]) -> str:
     return re.sub("@([a-z]+)", lambda found: words[found[1]], template).lstrip()
 
 
-def stage(base: str, alias: str, paths: Sequence[str]) -> tuple[str, ...]:
+def stage(base: str, alias: str, paths: Sequence[str], *, keeps_version: bool) -> tuple[str, ...]:
     """Return the lines of a stage on `base` that leaves the cut manifests, all of one name, below FOLDER."""
     name = posixpath.basename(paths[0])
     program = "node" if name == "package.json" else "python"
@@ -225,7 +235,7 @@ def stage(base: str, alias: str, paths: Sequence[str]) -> tuple[str, ...]:
         f"WORKDIR {FOLDER}",
         *(f"COPY {path} {posixpath.dirname(path) or '.'}/" for path in paths),
         f"RUN {program} - {' '.join(paths)} <<'EOF'",
-        *script(name).splitlines(),
+        *script(name, keeps_version=keeps_version).splitlines(),
         "EOF",
         "",
     )

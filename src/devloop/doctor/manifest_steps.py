@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections import Counter
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from devloop.context.patterns import has_wildcard, match_path
 from devloop.cost.shell import commands_of
@@ -20,6 +20,7 @@ from devloop.doctor.manifest_installs import (
     TOOLS,
     StoppedError,
     check_image,
+    check_pins,
     check_shell,
     folder_of,
     install_in,
@@ -50,15 +51,19 @@ def proposal_of(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> Pr
         raise StoppedError(f"{command.program} does not read {wrong}")
     at = joined(folder_of(command, one.step), tool.manifest)
     copies = _copies_of(subject, one.step, paths, at, tool.locks)
-    _look_at_manifests(subject, one.step, command, paths, at)
+    _look_at_manifests(subject, one, command, paths, at)
     head = _head(subject, one.step)
     base = subject.model.graph.stage(chain(subject.model.graph, one.step.stage)[-1])
     check_image(base, tool.manifest)
     alias = _free_name(subject)
     end = line_end(subject.source)
-    stage = manifest_stages.stage(_base_words(subject, base), alias, sorted(paths))
+    stage = manifest_stages.stage(
+        _base_words(subject, base), alias, sorted(paths), keeps_version=command.program == "uv"
+    )
     blocks = Blocks(subject.source, subject.dockerfile)
     is_first = subject.dockerfile.instructions[0] is head
+    if is_first and head.span.first == 1 and subject.source.startswith(b"\xef\xbb\xbf"):
+        raise StoppedError("the file begins with a byte order mark, which has to stay there")
     top = head.span.first if is_first else blocks.of(head, takes_comment=True).first
     last = one.step.span.last
     return Proposal(
@@ -83,15 +88,17 @@ def _joined(lines: tuple[str, ...], end: bytes) -> bytes:
 
 
 def _look_at_manifests(
-    subject: Subject, step: Step, command: Command, paths: tuple[str, ...], at: str
+    subject: Subject, one: PricedStep, command: Command, paths: tuple[str, ...], at: str
 ) -> None:
     """Look at the manifests that are to be cut, and at all whose hooks may read them."""
-    placed = [
-        place for one in steps_above(subject.model.graph, step) for place in _placed(subject, one).items()
-    ]
-    root = dict(placed)[at]
-    has_members = paths != (root,)
+    above = steps_above(subject.model.graph, one.step)
+    placed = [place for step in above for place in _placed(subject, step).items()]
     name = posixpath.basename(at)
+    root = dict(placed)[at]
+    check_pins(one, above, command.program, subject.texts(root) or b"")
+    if name == "package.json" and any(posixpath.basename(place) == "nx.json" for place, _ in placed):
+        raise StoppedError("nx reads all of the manifest when it is installed")
+    has_members = paths != (root,)
     others = {path for _, path in placed if posixpath.basename(path) == name == "package.json"}
     look_beside(subject, command.program, root, has_members=has_members)
     for path in sorted({root, *paths, *others}):
@@ -166,12 +173,17 @@ def _head(subject: Subject, step: Step) -> ins.From:
             raise StoppedError("a stage is named by its number")
         if isinstance(one, ins.Run) and any((mount.get("from") or "").isdigit() for mount in one.mounts):
             raise StoppedError("a stage is named by its number")
-    if re.search(r"dockerfile:1\.[0-3](\D|$)|experimental", subject.dockerfile.syntax or ""):
-        raise StoppedError(f"{subject.dockerfile.syntax} reads no here-documents")
+    if not re.fullmatch(_WITH_HEREDOCS, subject.dockerfile.syntax or "docker/dockerfile:1"):
+        raise StoppedError(f"{subject.dockerfile.syntax} may read no here-documents")
     for one in subject.dockerfile.instructions:
         if isinstance(one, ins.From) and one.span.first == first:
             return one
     raise StoppedError("the stage comes from elsewhere")
+
+
+_WITH_HEREDOCS: Final = re.compile(
+    r"(docker\.io/)?docker/dockerfile(-upstream)?(:(1|latest|labs|master|1-labs|1\.([4-9]|\d\d)\b.*))?"
+)
 
 
 def _base_words(subject: Subject, stage: Stage) -> str:
@@ -192,10 +204,11 @@ def _free_name(subject: Subject) -> str:
             taken.add(one.from_)
         elif isinstance(one, ins.Run):
             taken |= {mount.get("from") for mount in one.mounts}
+    names = {name.lower() for name in (*subject.model.contexts, *taken) if name is not None}
     return next(
         name
         for number in count(1)
-        if (name := "manifest" if number == 1 else f"manifest-{number}") not in taken
+        if (name := "manifest" if number == 1 else f"manifest-{number}") not in names
     )
 
 

@@ -155,6 +155,14 @@ def test_a_join_that_ran_before_a_consumer_marked_it_cached_ran() -> None:
             {"started": at(1), "completed": at(2), "error": "x: context canceled: context canceled"},
             "canceled",
         ),
+        (
+            {
+                "started": at(1),
+                "completed": at(2),
+                "error": 'process "grep CANCELED log" did not complete successfully: exit code: 1',
+            },
+            "failed",
+        ),
     ],
 )
 def test_the_last_state_of_a_vertex_decides(facts: dict[str, object], status: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from devloop.dockerfile.instructions import Dockerfile, parse
 from devloop.dockerfile.stages import BuildGraph, resolve
-from devloop.engine.base import StepStarted
+from devloop.engine.base import StepDone, StepStarted
 from devloop.loop import events
 from devloop.loop.flight import Flight
 from devloop.loop.state import Version
@@ -49,3 +49,19 @@ def test_a_step_is_told_with_its_own_line(name: str, line: int | None) -> None:
     told = flight().tell(StepStarted(digest="d", name=name, kind="step", at=0.0))
     assert isinstance(told, events.StepStarted)
     assert told.line == line
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ('process "make" did not complete successfully: exit code: 137: context canceled', "canceled"),
+        ("Canceled: context canceled", "canceled"),
+        ('process "make" did not complete successfully: exit code: 2', "failed"),
+        ('process "echo Canceled; make" did not complete successfully: exit code: 2', "failed"),
+    ],
+)
+def test_a_step_that_was_stopped_did_not_fail(error: str, status: str) -> None:
+    done = StepDone("d", "[assets 2/2] RUN make", "step", cached=False, seconds=20.0, error=error)
+    told = flight().tell(done)
+    assert isinstance(told, events.StepFinished)
+    assert (told.line, told.status, told.seconds) == (5, status, 20.0)

@@ -98,10 +98,16 @@ def vertex_kind(name: str) -> VertexKind:
     return "other"
 
 
+def is_canceling(error: str) -> bool:
+    """Tell whether the error of a step only says that it was stopped; the command in it may say anything."""
+    said = error.rpartition("did not complete successfully")[2]
+    return any(word in said for word in _CANCELED)
+
+
 def step_status(vertex: Vertex) -> StepStatus:
     """Decide what became of a step; see the rules at the top of this module."""
     if vertex.error is not None:
-        return "canceled" if any(word in vertex.error for word in _CANCELED) else "failed"
+        return "canceled" if is_canceling(vertex.error) else "failed"
     real = [execution for execution in vertex.executions if not execution.cached]
     for_its_key = 0 if vertex.inputs else 1
     if len(real) > for_its_key:

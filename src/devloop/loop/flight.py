@@ -6,13 +6,14 @@ BuildKit's events name vertices by what it displays; the user is told instructio
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from devloop.cache.baseline import vertex_digests
 from devloop.context.selection import reads
 from devloop.dockerfile.stages import Step, Taken
 from devloop.engine import base as engine
 from devloop.engine.base import BuildOutcome
-from devloop.engine.progress import step_name
+from devloop.engine.progress import is_canceling, step_name
 from devloop.loop import events
 from devloop.loop.builds import Seen
 from devloop.loop.state import Version
@@ -98,7 +99,11 @@ class Flight:
                     self.done.add(step.vertex)
                 line = _line(step)
                 if event.error:
-                    return events.StepFinished(label, line, text, "failed", seconds)
+                    # A step that is stopped ends with an error too: of the cancel, or of one beside it.
+                    ended: Literal["canceled", "failed"] = (
+                        "canceled" if is_canceling(event.error) else "failed"
+                    )
+                    return events.StepFinished(label, line, text, ended, seconds)
                 return events.StepFinished(label, line, text, "cached" if event.cached else "run", seconds)
             case engine.StepLog(digest=digest, line=said):
                 return events.StepLog(self.labels[digest], said) if digest in self.labels else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,36 +14,69 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devloop.doctor.manifest_stages import cut, script
+from support.engine import make_base_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
 NODE = """
-const [folders, name, script] = process.argv.slice(1);
-process.argv = ["node", "-", name];
-for (const folder of JSON.parse(folders)) { process.chdir(folder); Function("require", script)(require); }
+const fs = require("fs"), path = require("path");
+require("readline").createInterface({ input: process.stdin }).on("line", line => {
+  const { script, files } = JSON.parse(line);
+  process.chdir(fs.mkdtempSync("/tmp/case-"));
+  for (const name in files) {
+    fs.mkdirSync(path.dirname(name), { recursive: true });
+    fs.writeFileSync(name, Buffer.from(files[name], "base64"));
+  }
+  process.argv = ["node", "-", ...Object.keys(files)];
+  Function("require", "console", script)(require, { log: () => {} });
+  console.log(JSON.stringify(Object.keys(files).map(name => fs.readFileSync(name, "base64"))));
+});
 """
+"""Cuts the manifests of one line after the other, so that many cases need one container."""
 PYTHON = """
 import json, os, sys
-folders, name, script = sys.argv[1:]
-sys.argv = ["-", name]
+folders, script = sys.argv[1:]
+sys.argv = ["-", "pyproject.toml"]
 for folder in json.loads(folders):
     os.chdir(folder)
     exec(script, {})
 """
 
+Cutter = Callable[[Mapping[str, bytes]], list[bytes]]
 
-def run(folder: Path, name: str, sources: list[bytes]) -> list[bytes]:
-    """Let the program of the stage cut each manifest in a folder of its own, all by one process."""
+
+@pytest.fixture(scope="module")
+def node(engine: dict[str, str]) -> Iterator[Cutter]:
+    """Cut files of the name package.json as the stage does, in the folder of one project."""
+    make_base_image(engine, "node:20-slim")
+    command = ("docker", "run", "--rm", "--interactive", "--network=none", "node:20-slim", "node", "-e", NODE)
+    with subprocess.Popen(command, env=engine, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, said = process.stdin, process.stdout
+
+        def cut_by_node(files: Mapping[str, bytes]) -> list[bytes]:
+            contents = {name: b64encode(content).decode() for name, content in files.items()}
+            asked.write(json.dumps({"script": script("package.json"), "files": contents}).encode() + b"\n")
+            asked.flush()
+            return [b64decode(one) for one in json.loads(said.readline())]
+
+        yield cut_by_node
+
+
+def run(folder: Path, sources: list[bytes]) -> list[bytes]:
+    """Let the program of the stage cut each pyproject.toml in a folder of its own, all by one process."""
     folders = [folder / f"{number}" for number in range(len(sources))]
     for one, source in zip(folders, sources, strict=True):
         one.mkdir(exist_ok=True)
-        (one / name).write_bytes(source)
-    program = ("node", "-e", NODE) if name == "package.json" else (sys.executable, "-c", PYTHON)
+        (one / "pyproject.toml").write_bytes(source)
     listed = json.dumps([str(one) for one in folders])
-    subprocess.run((*program, listed, name, script(name)), check=True, capture_output=True)
-    return [(one / name).read_bytes() for one in folders]
+    command = (sys.executable, "-c", PYTHON, listed, script("pyproject.toml"))
+    subprocess.run(command, check=True, capture_output=True)
+    return [(one / "pyproject.toml").read_bytes() for one in folders]
 
 
 NAMES = st.sampled_from(
@@ -64,10 +99,11 @@ PACKAGES = st.builds(
 INDENTS = st.sampled_from([None, 0, 2])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.builds(lambda one, indent: json.dumps(one, indent=indent).encode(), PACKAGES, INDENTS)))
-def test_node_cuts_what_the_doctor_counts_on(tmp_path: Path, sources: list[bytes]) -> None:
-    assert run(tmp_path, "package.json", sources) == [cut("package.json", source) for source in sources]
+@pytest.mark.docker
+@settings(max_examples=300, deadline=None)
+@given(st.builds(lambda one, indent: json.dumps(one, indent=indent).encode(), PACKAGES, INDENTS))
+def test_node_cuts_what_the_doctor_counts_on(node: Cutter, source: bytes) -> None:
+    assert node({"package.json": source}) == [cut("package.json", source)]
 
 
 LINES = st.sampled_from(
@@ -93,7 +129,7 @@ def test_python_cuts_what_the_doctor_counts_on(
     tmp_path: Path, manifests: list[list[str]], is_ended: bool
 ) -> None:
     sources = [("".join(lines) if is_ended else "".join(lines).rstrip("\n")).encode() for lines in manifests]
-    for source, made in zip(sources, run(tmp_path, "pyproject.toml", sources), strict=True):
+    for source, made in zip(sources, run(tmp_path, sources), strict=True):
         assert made == (source if (short := cut("pyproject.toml", source)) is None else short)
 
 
@@ -164,13 +200,30 @@ def test_what_would_tear_a_text_or_an_array_leaves_the_file_as_it_is() -> None:
         assert cut("pyproject.toml", source) is source
 
 
-@pytest.mark.parametrize("source", [b"{", b"[]", b"\xff", b'{"a": NaN}', b"\xef\xbb\xbf{}", b"[" * 9999])
+BROKEN = [b"{", b"[]", b"\xff", b'{"a": NaN}', b"\xef\xbb\xbf{}", b"[" * 9999]
+
+
+@pytest.mark.parametrize("source", BROKEN)
 def test_of_a_broken_manifest_nothing_is_said_and_the_program_leaves_it(
     tmp_path: Path, source: bytes
 ) -> None:
     assert cut("package.json", source) is None
     assert cut("pyproject.toml", source + b"\n=") is None
-    assert run(tmp_path, "pyproject.toml", [source + b"\n="]) == [source + b"\n="]
+    assert run(tmp_path, [source + b"\n="]) == [source + b"\n="]
+
+
+@pytest.mark.docker
+def test_node_leaves_a_broken_manifest_as_it_is(node: Cutter) -> None:
+    for source in BROKEN:
+        assert node({"package.json": source}) == [source]
+
+
+def test_a_python_that_reads_no_toml_leaves_the_manifest_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(REAL)
+    without = "import sys; sys.modules['tomllib'] = None\n"
+    command = (sys.executable, "-", "pyproject.toml")
+    subprocess.run(command, cwd=tmp_path, input=(without + script("pyproject.toml")).encode(), check=True)
+    assert (tmp_path / "pyproject.toml").read_text() == REAL
 
 
 def test_a_manifest_with_a_hook_that_is_not_known_stays_as_it_is() -> None:
@@ -178,20 +231,16 @@ def test_a_manifest_with_a_hook_that_is_not_known_stays_as_it_is() -> None:
     assert cut("package.json", source) is source
 
 
-def test_manifests_of_a_workspace_are_cut_together_or_not_at_all(tmp_path: Path) -> None:
-    texts = {
-        "package.json": {"jest": 1, "scripts": {"prepare": "npm run x -ws"}},
-        "a/package.json": {"jest": 1},
-    }
-    (tmp_path / "a").mkdir()
+def test_what_generators_format_by_stays() -> None:
+    """Those that `prisma generate` starts ask prettier how the project wants its code."""
+    source = b'{"scripts":{"postinstall":"prisma generate"},"prettier":{"semi":false}}'
+    assert json.loads(cut("package.json", source) or b"") == json.loads(source)
 
-    def cut_together() -> list[dict[str, object]]:
-        for path, document in texts.items():
-            (tmp_path / path).write_text(json.dumps(document))
-        words = ("node", "-", *texts)
-        subprocess.run(words, cwd=tmp_path, input=script("package.json").encode(), check=True)
-        return [json.loads((tmp_path / path).read_text()) for path in texts]
 
-    assert cut_together() == list(texts.values())
-    texts["package.json"] = {"jest": 1, "scripts": {"prepare": "husky"}}
-    assert cut_together() == [{"scripts": {"prepare": "husky"}}, {}]
+@pytest.mark.docker
+def test_manifests_of_a_workspace_are_cut_together_or_not_at_all(node: Cutter) -> None:
+    whole = b'{"jest":1,"scripts":{"prepare":"npm run x -ws"}}'
+    assert node({"package.json": whole, "a/package.json": b'{"jest":1}'}) == [whole, b'{"jest":1}']
+    known = b'{"jest":1,"scripts":{"prepare":"husky"}}'
+    cut_together = [b'{"scripts":{"prepare":"husky"}}', b"{}"]
+    assert node({"package.json": known, "a/package.json": b'{"jest":1}'}) == cut_together

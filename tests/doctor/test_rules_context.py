@@ -136,6 +136,28 @@ def test_secrets_are_told_by_content_and_kept_out(examine: Callable[..., Patient
     assert patient.written("secret-in-context") == "Dockerfile\n.env\ndeploy/id_rsa\n"
 
 
+def test_a_secret_that_a_copy_names_is_told_where_no_folder_is_copied(
+    examine: Callable[..., Patient],
+) -> None:
+    text = "FROM node:20\nCOPY package.json .npmrc ./\nRUN npm ci\n"
+    patient = examine(text, {**NODE_FILES, ".npmrc": "//registry/:_authToken=npm_9fQ2sLkX\n"})
+    assert patient.only("secret-in-context").first_line == 2
+    assert ".npmrc" in patient.stops("secret-in-context")
+
+
+def test_an_account_of_a_service_is_told_by_its_key_whatever_its_name(
+    examine: Callable[..., Patient],
+) -> None:
+    account = '{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\\nMIIE"}'
+    files = {"gcp.json": account, "schema.json": '{"properties": {"private_key": {"type": "string"}}}'}
+    assert examine(NODE, {**NODE_FILES, **files}).written("secret-in-context").splitlines()[-1] == "gcp.json"
+
+
+def test_prose_that_a_copy_names_is_the_product(examine: Callable[..., Patient]) -> None:
+    text = "FROM python:3.12\nCOPY mkdocs.yml ./\nCOPY docs/ docs/\nRUN pip install mkdocs && mkdocs build\n"
+    assert examine(text, {"mkdocs.yml": "site_name: x\n", "docs/index.md": "# x\n"}).codes == []
+
+
 def test_a_secret_that_the_program_reads_is_told_without_a_proposal(examine: Callable[..., Patient]) -> None:
     files = {"server.js": 'require("fs").readFileSync(".env")', ".env": "API_KEY=abc123\n"}
     assert ".env" in examine(NODE, {**NODE_FILES, **files}).stops("secret-in-context")

@@ -123,6 +123,16 @@ def test_a_base_without_a_version_is_found_once(examine: Callable[..., Patient])
     assert finding.proposal is None
 
 
+@pytest.mark.parametrize("tag", ["slim", "alpine", "lts-alpine", "fpm", "latest", "stable-slim"])
+def test_a_variant_is_no_version(examine: Callable[..., Patient], tag: str) -> None:
+    assert examine(f"FROM node:{tag}\n").codes == ["floating-base"]
+
+
+@pytest.mark.parametrize("tag", ["22", "3.12-slim", "bookworm-slim", "lts-jammy", "nonroot"])
+def test_a_number_or_the_name_of_a_release_is_one(examine: Callable[..., Patient], tag: str) -> None:
+    assert examine(f"FROM node:{tag}\n").codes == []
+
+
 SILENT = {
     "nothing was copied there": "FROM node:20\nRUN mkdir /data && chown -R node /data\n",
     "one file changes": "FROM node:20\nCOPY . /app\nRUN chmod +x /app/app.py\n",

@@ -237,6 +237,9 @@ def test_an_empty_directory_a_name_of_a_left_out_folder_and_a_special_bit_count(
         ("var/log/dpkg.log", "varies"),
         ("etc/passwd-", "varies"),
         ("home/app/go/pkg/mod/x", "intended"),
+        ("root/.local/state/pnpm/pnpm-state.json", "varies"),
+        ("root/.cache/pnpm/metadata/registry/ms.json", "intended"),
+        ("app/node_modules/.pnpm-workspace-state-v1.json", "varies"),
     ],
 )
 def test_the_last_row_that_fits_decides(path: str, presence: str) -> None:

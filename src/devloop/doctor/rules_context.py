@@ -431,10 +431,10 @@ def _prose(subject: Subject, copied: Sequence[ContextFile]) -> list[_Found]:
 
 
 def _names(subject: Subject, path: str) -> bool:
-    """Tell whether an instruction names a file."""
+    """Tell whether an instruction names a file or folder."""
     name = path.rpartition("/")[2]
     for instruction in subject.dockerfile.instructions:
-        if any(source.rpartition("/")[2] == name for source in _sources(instruction)):
+        if any(source.rstrip("/").rpartition("/")[2] == name for source in _sources(instruction)):
             return True
     return any(
         names_file(subject.steps[step.number].cost.command, path) for step, _ in runs(subject.model.graph)
@@ -463,11 +463,10 @@ def secrets(subject: Subject) -> Iterator[Finding]:
 
     A certificate or a public key is none, and neither is a file of settings without a secret in it.
     """
-    copy = _broad_copy(subject)
     found = [one for one in copied_files(subject) if _is_secret(subject, one)]
-    if copy is None or not found:
+    copy = _taking(subject, found[0]) if found else None
+    if copy is None:
         return
-    copy = _taking(subject, found[0]) or copy
     paths = [one.path for one in found]
     stops = ""
     named = mentioned(subject, [path.rpartition("/")[2] for path in paths])
@@ -519,11 +518,14 @@ def _is_secret(subject: Subject, file: ContextFile) -> bool:
         return False
     if _BINARY_KEYS.fullmatch(name):
         return True
-    if not (_KEY_NAMES.fullmatch(name) or _ENVIRONMENT.fullmatch(name) or name in _KNOWN_FILES):
+    is_json = name.endswith(".json") and file.size < _LONGEST_KEY
+    if not (_KEY_NAMES.fullmatch(name) or _ENVIRONMENT.fullmatch(name) or name in _KNOWN_FILES or is_json):
         return False
     content = subject.texts(file.path)
     if content is None:
         return False
+    if is_json and name not in _KNOWN_FILES:
+        return _KEY_IN_JSON.search(content) is not None
     if _KEY_NAMES.fullmatch(name):
         return b"PRIVATE KEY-----" in content
     if name in _KNOWN_FILES:
@@ -532,6 +534,9 @@ def _is_secret(subject: Subject, file: ContextFile) -> bool:
     return bool(values) or _URL_PASSWORD.search(content) is not None
 
 
+_LONGEST_KEY = 10_000
+"""Bytes of a JSON file that may be an account with its key; larger ones are data, and there may be many."""
+_KEY_IN_JSON = re.compile(rb"\"private_key\"\s*:\s*\"-----BEGIN")
 _KNOWN_FILES: Mapping[str, bytes] = {
     ".npmrc": rb"_auth(Token)?\s*=\s*[^\s$]",
     ".yarnrc.yml": rb"npmAuthToken:\s*[\"']?[^\s$\"']",

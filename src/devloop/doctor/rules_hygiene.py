@@ -469,9 +469,14 @@ def _is_plain(subject: Subject, step: Step) -> bool | None:
 # --- bases -------------------------------------------------------------------------------------------------
 
 FLOATING = "floating-base"
-_FLOATING_TAGS = frozenset(
-    {"", "latest", "stable", "edge", "nightly", "current", "lts", "main", "master", "dev"}
+_CODE_NAMES = re.compile(
+    r"(?:^|-)(?:buster|bullseye|bookworm|trixie|forky|bionic|focal|jammy|noble|plucky|nonroot|nanoserver)(?:-|$)"
 )
+
+
+def _floats(tag: str) -> bool:
+    """Tell whether a tag names no version: a number, or the name of a release."""
+    return not re.search(r"\d", tag) and not _CODE_NAMES.search(tag)
 
 
 def floating_base(subject: Subject) -> Iterator[Finding]:
@@ -515,7 +520,7 @@ def floating_stages(subject: Subject) -> dict[str, list[Stage]]:
         if stage.base != "image" or "@" in reference:
             continue
         # `distroless/base-debian12`: a name may hold the version.
-        if image_tag(reference) in _FLOATING_TAGS and not re.search(r"\d$", image_name(reference)):
+        if _floats(image_tag(reference)) and not re.search(r"\d$", image_name(reference)):
             found.setdefault(reference, []).append(stage)
     return found
 

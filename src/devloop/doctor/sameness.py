@@ -87,7 +87,7 @@ OLDER: Final = "the same when both are built at one time"
 DERIVED: Final = "derived from files that are compared themselves, with their times or numbers"
 
 _CACHE_OWNERS = (
-    "pip|uv|pypoetry|pipenv|pdm|hatch|virtualenv|yarn|node|node-gyp|typescript|turbo|go-build|golangci-lint"
+    "pip|uv|pypoetry|pipenv|pdm|hatch|virtualenv|yarn|pnpm|node|node-gyp|typescript|turbo|go-build|golangci-lint"
     "|ccache|sccache|composer|coursier|pre-commit"
 )
 
@@ -132,6 +132,11 @@ VARYING: Final = (
     Varying(r".*\.dist-info/(?:RECORD|INSTALLER|direct_url\.json)", "counts", STAMPS),
     Varying(r".*\.egg-info/(?:SOURCES\.txt|installed-files\.txt)", "counts", STAMPS),
     Varying(r"(?:.*/)?node_modules/\.(?:modules\.yaml|yarn-integrity|yarn-state\.yml)", "counts", STAMPS),
+    Varying(
+        r"(?:.*/)?node_modules/\.pnpm-workspace-state[^/]*|(?:.*/)?\.local/state/pnpm(?:/.*)?",
+        "varies",
+        STAMPS,
+    ),
     Varying(r"(?:.*/)?[^/]*\.tsbuildinfo", "counts", STAMPS),
     Varying(r"(?:.*/)?node_modules/\.package-lock\.json", "counts", STAMPS),
     Varying(r"var/lib/dpkg/[^/]+-old|var/cache/debconf/[^/]+", "varies", STAMPS),

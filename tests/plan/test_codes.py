@@ -28,7 +28,7 @@ def said(folder: str, name: str) -> set[str]:
 
 
 def made_in(module: ast.Module, name: str) -> set[str]:
-    """Return the codes of the values of a class that a module makes; `? expression` is what only a run tells."""
+    """Return the codes of the values of a class that a module makes; `? x` is one that only a run tells."""
     constants = _constants(module)
     return {
         code

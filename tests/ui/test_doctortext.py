@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -216,7 +216,9 @@ def test_the_document_holds_every_finding_with_cost_diff_and_checks() -> None:
 
 
 def test_sarif_has_a_rule_for_each_code_and_a_fix_where_the_dockerfile_is_all_that_changes() -> None:
-    run = json.loads(sarif(FOUND, "1.0"))["runs"][0]
+    found = replace(FOUND, source=b"1\n2\n3\n4\n")
+    run = json.loads(sarif(found, "1.0", "web/Dockerfile"))["runs"][0]
+    assert run["columnKind"] == "unicodeCodePoints"
     codes = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert codes == ["context-junk", "secret-in-context", "source-before-install"]
     assert [codes[one["ruleIndex"]] for one in run["results"]] == [one.finding.code for one in FOUND.findings]
@@ -227,3 +229,27 @@ def test_sarif_has_a_rule_for_each_code_and_a_fix_where_the_dockerfile_is_all_th
         {"startLine": 5, "startColumn": 1, "endLine": 5, "endColumn": 1},
     ]
     assert "fixes" not in run["results"][2]
+
+
+def test_a_fix_in_sarif_names_no_place_behind_the_end_of_the_file_and_no_bytes_that_are_no_text() -> None:
+    def replacements(source: bytes) -> list[dict[str, Any]]:
+        edits = Proposal((LineEdit(2, 2, b"two\n"), LineEdit(3, 2, b"three\n")))
+        one = Examined(replace(ORDER, proposal=edits))
+        run = json.loads(sarif(replace(FOUND, source=source, findings=(one,)), "1.0", "Dockerfile"))["runs"][
+            0
+        ]
+        changes = [fix["artifactChanges"][0] for fix in run["results"][0].get("fixes", ())]
+        return [each for change in changes for each in change["replacements"]]
+
+    assert replacements("1\nzwölf".encode()) == [
+        {
+            "deletedRegion": {"startLine": 2, "startColumn": 1, "endLine": 2, "endColumn": 6},
+            "insertedContent": {"text": "two\n"},
+        },
+        {
+            "deletedRegion": {"startLine": 2, "startColumn": 6, "endLine": 2, "endColumn": 6},
+            "insertedContent": {"text": "\nthree\n"},
+        },
+    ]
+    assert replacements(b"1\n2\n")[0]["deletedRegion"]["endLine"] == 3
+    assert replacements(b"1\n\xff") == []

@@ -25,7 +25,7 @@ from devloop.doctor.edits import EditsClash, apply_edits, unified_diff
 from devloop.doctor.proof import Limits, prove
 from devloop.doctor.replay import is_manifest
 from devloop.doctor.report import Examination, Examined
-from devloop.doctor.subject import read_subject, with_source
+from devloop.doctor.subject import ignore_path, read_subject, with_source
 from devloop.doctor.weighing import (
     COMMITS,
     FEWEST_BUILDS,
@@ -36,6 +36,7 @@ from devloop.doctor.weighing import (
     saving_of,
     weigh,
 )
+from devloop.errors import DevloopError
 from devloop.project.reading import ReadingProblem
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def examine(workspace: Workspace, proving: Proving | None = None, *, limit: int 
         name=subject.model.location.name,
         dockerfile=subject.name,
         source=subject.source,
+        ignore_source=subject.ignore_source,
         findings=_after_the_ignore_file(workspace, subject, proven),
         commits=None if git is None else git.of,
         weeks=0 if git is None else git.weeks,
@@ -200,11 +202,15 @@ def _does_not_build(one: Examined) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fixes:
-    """All proposals carried out one after the other: the new Dockerfile, and other files by context path."""
+    """All proposals carried out one after the other: the new Dockerfile, and other files by context path.
+
+    `held` is what these files held when they were read; one that was not there is missing.
+    """
 
     source: bytes
     files: Mapping[str, bytes]
     done: tuple[Examined, ...]
+    held: Mapping[str, bytes]
 
 
 def fix(
@@ -217,11 +223,22 @@ def fix(
     """Carry out what can be proposed: the dearest first, each on top of the ones before it.
 
     What an earlier fix has changed is read again, the ignore file too, so that no two of them touch the same
-    lines unseen. What an ignore file made possible is carried out after it.
+    lines unseen. What an ignore file made possible is carried out after it. Raises DevloopError where the
+    Dockerfile or its ignore file is not what was examined any more.
     """
     proving = proving or Proving()
     history = read_history(workspace, limit)
     subject = _subject(workspace, proving)
+    if (subject.source, subject.ignore_source) != (examination.source, examination.ignore_source):
+        raise DevloopError(
+            f"{subject.name} or its ignore file was changed while it was examined; nothing was written",
+            hint="run it again",
+        )
+    held = (
+        {}
+        if subject.ignore_source is None
+        else {ignore_path(workspace, subject) or "": subject.ignore_source}
+    )
     files: dict[str, bytes] = {}
     done: list[Examined] = []
     stuck: set[tuple[str, str]] = set()
@@ -252,7 +269,7 @@ def fix(
         )
         tried = (_proven(workspace, subject, each, history, proving, files) for each in waiting)
         one = next((each for each in tried if each.finding.proposal is not None), None)
-    return Fixes(subject.source, files, tuple(done))
+    return Fixes(subject.source, files, tuple(done), held)
 
 
 def findings_of(subject: Subject, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:

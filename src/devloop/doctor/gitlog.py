@@ -81,7 +81,7 @@ class Git:
                 stdin=subprocess.PIPE if takes_input else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**self.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+                env={**_without_repository(self.environ), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
                 start_new_session=True,
             )
         except FileNotFoundError as error:
@@ -133,6 +133,17 @@ class Git:
             if size[0].isdigit():
                 found[_text(path)] = int(size[0])
         return found
+
+
+_REPOSITORY: Final = frozenset(
+    {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX"}
+    | {"GIT_NAMESPACE", "GIT_CEILING_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
+)
+
+
+def _without_repository(environ: Mapping[str, str]) -> dict[str, str]:
+    """Drop what names a repository: in a hook that is the one of the hook, and not that of the project."""
+    return {name: value for name, value in environ.items() if name not in _REPOSITORY}
 
 
 def _close(stream: IO[bytes]) -> None:

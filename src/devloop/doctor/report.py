@@ -66,7 +66,7 @@ class Examination:
     """What was found of one project, the dearest first; `commits` None: there is no history, for `reason`.
 
     `builds` counts the builds after an edit that devloop saw here, in `build_weeks` weeks; `measure` names
-    what the findings are weighed by.
+    what the findings are weighed by. `source` and `ignore_source` are the files as they were read.
     """
 
     name: str
@@ -81,8 +81,4 @@ class Examination:
     builds: int = 0
     build_weeks: int = 0
     measure: Measure | None = None
-
-    @property
-    def seconds_a_week(self) -> float:
-        """The dearest that can be saved; proposals overlap, so they are not added up."""
-        return max((one.seconds_a_week or 0.0 for one in self.findings), default=0.0)
+    ignore_source: bytes | None = None

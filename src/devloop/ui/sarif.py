@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 from devloop.ui.text import seconds_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from devloop.doctor.model import LineEdit
     from devloop.doctor.report import Examination, Examined
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def sarif(examination: Examination, version: str) -> str:
-    """Write what was found; a proposal for the Dockerfile is a fix of its finding."""
+def sarif(examination: Examination, version: str, uri: str) -> str:
+    """Write what was found; a proposal for the Dockerfile alone is a fix of its finding.
+
+    `uri` is where the reader has the Dockerfile, as RFC 3986 writes it.
+    """
     codes = sorted({one.finding.code for one in examination.findings})
     document = {
         "$schema": _SCHEMA,
@@ -29,7 +34,8 @@ def sarif(examination: Examination, version: str) -> str:
                         "rules": [_rule(code, examination) for code in codes],
                     }
                 },
-                "results": [_result(one, examination, codes) for one in examination.findings],
+                "columnKind": "unicodeCodePoints",
+                "results": [_result(one, examination, codes, uri) for one in examination.findings],
             }
         ],
     }
@@ -46,7 +52,7 @@ def _rule(code: str, examination: Examination) -> dict[str, Any]:
     }
 
 
-def _result(one: Examined, examination: Examination, codes: list[str]) -> dict[str, Any]:
+def _result(one: Examined, examination: Examination, codes: list[str], uri: str) -> dict[str, Any]:
     finding = one.finding
     cost = ""
     if one.seconds_a_week is not None:
@@ -61,20 +67,22 @@ def _result(one: Examined, examination: Examination, codes: list[str]) -> dict[s
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": examination.dockerfile},
+                    "artifactLocation": {"uri": uri},
                     "region": {"startLine": finding.first_line, "endLine": finding.last_line},
                 }
             }
         ],
     }
-    if finding.proposal is not None and finding.proposal.edits and not finding.proposal.files:
+    proposal = finding.proposal
+    if proposal is not None and proposal.edits and not proposal.files and _is_text(examination.source):
+        lines = examination.source.decode().split("\n")
         result["fixes"] = [
             {
                 "description": {"text": finding.way_out},
                 "artifactChanges": [
                     {
-                        "artifactLocation": {"uri": examination.dockerfile},
-                        "replacements": [_replacement(edit) for edit in finding.proposal.edits],
+                        "artifactLocation": {"uri": uri},
+                        "replacements": [_replacement(edit, lines) for edit in proposal.edits],
                     }
                 ],
             }
@@ -82,14 +90,31 @@ def _result(one: Examined, examination: Examination, codes: list[str]) -> dict[s
     return result
 
 
-def _replacement(edit: LineEdit) -> dict[str, Any]:
-    """Write an edit of whole lines: from the start of its first line to the start of the one behind it."""
+def _is_text(source: bytes) -> bool:
+    """Tell whether columns can be counted: bytes that are no UTF-8 have no place in a document either."""
+    try:
+        source.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _replacement(edit: LineEdit, lines: Sequence[str]) -> dict[str, Any]:
+    """Write an edit of whole lines: from the start of its first line to the start of the one behind it.
+
+    Where the file ends without a line feed there is no such place behind the last line: its end is taken.
+    """
+    text = edit.text.decode("utf-8", "replace")
+    start, end = (edit.first, 1), (edit.last + 1, 1)
+    end_of_file = (len(lines), len(lines[-1]) + 1)
+    if start > end_of_file:
+        start, text = end_of_file, "\n" + text
     return {
         "deletedRegion": {
-            "startLine": edit.first,
-            "startColumn": 1,
-            "endLine": edit.last + 1,
-            "endColumn": 1,
+            "startLine": start[0],
+            "startColumn": start[1],
+            "endLine": min(end, end_of_file)[0],
+            "endColumn": min(end, end_of_file)[1],
         },
-        "insertedContent": {"text": edit.text.decode("utf-8", "replace")},
+        "insertedContent": {"text": text},
     }

@@ -57,6 +57,31 @@ def test_a_module_that_another_one_uses_is_in_no_repository_yet(tmp_path: Path) 
     )
 
 
+def test_a_parent_beside_the_modules_or_above_them_is_read_too(tmp_path: Path) -> None:
+    up = PARENT.replace("</parent>", "<relativePath>../base</relativePath></parent>")
+    files = {
+        "pom.xml": "<project><artifactId>a</artifactId><modules><module>web</module></modules></project>",
+        "web/pom.xml": f"<project>{up}<artifactId>web</artifactId></project>",
+        "base/pom.xml": "<project><artifactId>all</artifactId></project>",
+    }
+    assert answer(tmp_path / "beside", files, "mvn package")[:3] == [
+        "COPY pom.xml ./",
+        "COPY web/pom.xml ./web/",
+        "COPY base/pom.xml ./base/",
+    ]
+    files = {"pom.xml": ROOT, "web/pom.xml": module("web"), "web/src/A.java": ""}
+    assert answer(tmp_path / "above", files, "cd web && mvn package")[:3] == [
+        "COPY web/pom.xml ./web/",
+        "COPY pom.xml ./",
+        "RUN cd web && mvn dependency:go-offline",
+    ]
+
+
+def test_a_module_that_holds_itself_is_read_once(tmp_path: Path) -> None:
+    text = "<project><artifactId>a</artifactId><modules><module>.</module></modules></project>"
+    assert answer(tmp_path, {"pom.xml": text}, "mvn package")[0] == "COPY pom.xml ./"
+
+
 GRADLE = {"settings.gradle": "include 'core', ':tools:gen'\n", "build.gradle": "plugins { id 'java' }\n"}
 
 

@@ -34,7 +34,12 @@ WORKSPACE = {
 def found(
     folder: Path, files: Mapping[str, str], run: str = "cargo build --release", head: str = ""
 ) -> Finding:
-    dockerfile = f"FROM rust:1.80\nWORKDIR /app\n{head}COPY . .\nRUN {run}\n"
+    return only(folder, f"{head}COPY . .\nRUN {run}\n", files)
+
+
+def only(folder: Path, lines: str, files: Mapping[str, str]) -> Finding:
+    """Return the one finding about these lines."""
+    dockerfile = f"FROM rust:1.80\nWORKDIR /app\n{lines}"
     (finding,) = [one for rule in ORDER for one in rule(subject(folder, dockerfile, files))]
     return finding
 
@@ -183,6 +188,35 @@ def test_a_user_that_does_not_own_the_source_cannot_touch_it(tmp_path: Path) -> 
     finding = found(tmp_path, files, head="USER app\n")
     assert finding.proposal is None
     assert finding.stops == "app may not write where the source is copied: stand-ins have to"
+
+
+def test_what_a_build_does_not_write_into_may_be_closed_to_its_user(tmp_path: Path) -> None:
+    files = {"Cargo.toml": APP, "Cargo.lock": "", "src/main.rs": "fn main() {}\n"}
+    head = "USER app\nENV CARGO_TARGET_DIR=/tmp/target\n"
+    finding = only(tmp_path, f"{head}COPY --chown=app . .\nRUN cargo build --locked\n", files)
+    assert finding.proposal is None
+    assert finding.stops == "app may not write where the source is copied: stand-ins have to"
+
+
+def test_root_would_keep_the_folders_of_stand_ins_for_itself(tmp_path: Path) -> None:
+    files = {"Cargo.toml": APP, "src/main.rs": "fn main() {}\n"}
+    finding = only(tmp_path, "COPY Cargo.toml ./\nCOPY --chown=app src src\nRUN cargo build\n", files)
+    assert finding.proposal is None
+    assert finding.stops == "root would own the folders of what stands in for the source"
+
+
+def test_a_file_that_is_copied_on_its_own_is_not_replaced_for_good(tmp_path: Path) -> None:
+    files = {"Cargo.toml": APP, "build.rs": "fn main() {}\n", "src/main.rs": "fn main() {}\n"}
+    for run in ("cargo build", "cargo fetch"):
+        finding = only(tmp_path / run, f"COPY Cargo.toml build.rs ./\nCOPY src src\nRUN {run}\n", files)
+        assert finding.proposal is None
+        assert finding.stops == "build.rs is copied on its own, and the build needs a stand-in for it"
+
+
+def test_a_build_gets_no_words_that_only_an_install_takes(tmp_path: Path) -> None:
+    files = {"Cargo.toml": APP, "src/main.rs": "fn main() {}\n"}
+    lines = proposed(tmp_path, files, "cargo install --locked --no-track --debug --root /out --path .")
+    assert lines[1].endswith("&& cargo build --locked")
 
 
 def test_a_package_below_another_workspace_needs_the_members_of_that_one(tmp_path: Path) -> None:

@@ -377,6 +377,59 @@ def test_what_an_install_of_yarn_writes_is_not_replaced(
             NOTHING,
             id="requirements name the project itself",
         ),
+        pytest.param(
+            "COPY . .\nRUN pip install -r requirements.txt\n",
+            {"requirements.txt": "flask\nlibs/foo\n", "libs/foo/setup.py": "1\n"},
+            ["COPY requirements.txt ./", "COPY libs/foo ./libs/foo/"],
+            id="requirements name a folder as it stands",
+        ),
+        pytest.param(
+            "COPY . .\nRUN pip install -r requirements.txt\n",
+            {"requirements.txt": "libs/foo[fast] ; python_version > '3'\n", "libs/foo/setup.py": "1\n"},
+            "requirements.txt installs libs/foo[fast] ; python_version > '3' from a path",
+            id="requirements name a folder with an extra",
+        ),
+        pytest.param(
+            "COPY . .\nRUN go mod download\n",
+            {
+                "go.work": "go 1.22\nuse ./svc\nreplace example.com/lib => ./lib\n",
+                "svc/go.mod": "module svc\n",
+                "lib/go.mod": "module lib\n",
+            },
+            ["COPY go.work ./", "COPY lib/go.mod ./lib/", "COPY svc/go.mod ./svc/"],
+            id="a workspace replaces a module",
+        ),
+        pytest.param(
+            "COPY . .\nRUN npm ci\n",
+            {**NPM, "package.json": '{"scripts": {"prepare": "lefthook install"}}', ".git/config": ""},
+            "the script prepare of package.json writes into .git",
+            id="hooks are installed where the history is copied",
+        ),
+        pytest.param(
+            "COPY . .\nRUN dotnet restore\n",
+            {
+                "a.csproj": "<Project><V>$([System.IO.File]::ReadAllText('VERSION'))</V></Project>",
+                "VERSION": "1\n",
+            },
+            "a.csproj reads other files of the project",
+            id="a version is read from a file",
+        ),
+        pytest.param(
+            "COPY . .\nRUN dotnet restore\n",
+            {
+                "a.csproj": "<Project/>",
+                "Directory.Build.props": "<RestoreSources>$(Here)feed</RestoreSources>",
+                "feed/a.nupkg": "",
+            },
+            "Directory.Build.props reads other files of the project",
+            id="properties name a feed in the project",
+        ),
+        pytest.param(
+            "COPY . .\nRUN mvn '' package\nRUN cargo '' build\nRUN pipenv install ''\n",
+            {"pom.xml": "<project/>", "Cargo.toml": "", "Pipfile": ""},
+            NOTHING,
+            id="an empty word",
+        ),
     ],
 )
 def test_what_people_forget_is_brought_along_or_named(
@@ -390,3 +443,11 @@ def test_an_install_that_is_finished_below_the_source_is_not_found_again(tmp_pat
     files = {"pyproject.toml": "[tool.poetry]\n", "poetry.lock": ""}
     dockerfile = f"COPY pyproject.toml poetry.lock ./\n{run.format(' --no-root')}COPY . .\n{run.format('')}"
     assert answer(tmp_path, dockerfile, files) == NOTHING
+
+
+def test_a_manifest_that_is_a_link_stays_in_the_copy_that_takes_it_as_one(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / ".npmrc").symlink_to("/home/somebody/.npmrc")
+    found = answer(tmp_path, "COPY . .\nRUN npm ci\n", NPM)
+    assert found == ".npmrc is a link, which a copy of its own follows"

@@ -20,7 +20,8 @@ class Split:
     `flag` is put behind the words `behind` of the step that then stands above the source; below it the step
     stands once more as it was (`again`), or `after` does. `insert` are commands of their own above the
     source, run under the variables that are `assigned` and in the folder that is `entered`; the step is left
-    below it, begun with a touch of the files `touched`.
+    below it, begun with a touch of the files `touched`. `replaced` are the paths in the image of the files
+    that they write, which the source has to replace again.
     """
 
     behind: str = ""
@@ -29,6 +30,7 @@ class Split:
     after: str = ""
     insert: tuple[str, ...] = ()
     touched: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     kind: str = ""
     assigned: tuple[str, ...] = ()
     entered: str = ""

@@ -42,6 +42,8 @@ def needs_of(command: Command, where: Where) -> Answer:
     reader = None if is_cheap else READERS.get(kind)
     label = " ".join(command.words[:2])
     if reader is not None:
+        if not all(command.words):
+            return Source(label)
         try:
             found = reader(command, where)
         except StoppedError as stopped:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _DOTNET_FILES = re.compile(
     r"(?i).*\.(\w*proj|sln|slnx|slnf)|directory\.(build|packages)\.(props|targets)|nuget\.config"
     r"|global\.json|packages\.lock\.json|packages\.config|directory\.solution\.(props|targets)"
+    r"|directory\.build\.rsp"
+)
+# A file that is read for a version, and feeds beside those of nuget.config.
+_READS_FILES: Final = re.compile(
+    r"System\.IO\.File\]|<Restore(?:AdditionalProject)?Sources>(?!\s*https?://[^;<]*</)"
 )
 
 
@@ -34,6 +39,8 @@ def _dotnet_files(where: Where, named: list[str]) -> tuple[str, ...]:
             # What a kit brings is no file of the project, and the file of the same name above is copied too.
             if imported and "Sdk=" not in tag and "GetPathOfFileAbove" not in tag:
                 raise StoppedError(f"{posixpath.basename(path)} imports {imported[1]}")
+        if _READS_FILES.search(text):
+            raise StoppedError(f"{posixpath.basename(path)} reads other files of the project")
         if posixpath.basename(path).lower() == "nuget.config":
             _refuse_feeds(replace(where, folder=posixpath.dirname(path)), posixpath.basename(path), text)
     return tuple(found)

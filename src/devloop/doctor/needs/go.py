@@ -33,7 +33,8 @@ def _go_files(where: Where) -> tuple[str, ...]:
     work = where.text("go.work")
     if work is not None and where.environment.get("GOWORK") != "off":
         for block in re.findall(r"(?m)^use\s+(\([^)]*\)|\S+)", work):
-            folders += [part.strip("\"'") for part in re.sub(r"//.*", "", block).strip("()").split()]
+            folders += [part.strip("\"'`") for part in re.sub(r"//.*", "", block).strip("()").split()]
+        folders += _replacements(where, ".", "go.work")
     done: set[str] = set()
     while folders:
         folder = posixpath.normpath(folders.pop())
@@ -41,13 +42,20 @@ def _go_files(where: Where) -> tuple[str, ...]:
             continue
         done.add(folder)
         files += where.present(f"{folder}/go.mod", f"{folder}/go.sum")
-        text = where.text(f"{folder}/go.mod") or ""
-        for target in re.findall(r"=>\s*(\.{1,2}/\S*|/\S+)", re.sub(r"//.*", "", text)):
-            local = f"{folder}/{target}"
-            if target.startswith("/") or not where.present(f"{local}/go.mod"):
-                raise StoppedError(f"go.mod replaces a module by {target}, which is not copied here")
-            folders.append(local)
+        folders += _replacements(where, folder, "go.mod")
     return tuple(dict.fromkeys(files))
+
+
+def _replacements(where: Where, folder: str, name: str) -> list[str]:
+    """Return the folders that a file replaces modules by, with a go.mod in each."""
+    text = re.sub(r"//.*", "", where.text(f"{folder}/{name}") or "")
+    found = []
+    for target in re.findall(r"=>\s*[\"`]?(\.{1,2}/[^\s\"`]*|\.{1,2}(?!\S)|/[^\s\"`]+)", text):
+        local = f"{folder}/{target}"
+        if target.startswith("/") or not where.present(f"{local}/go.mod"):
+            raise StoppedError(f"{name} replaces a module by {target}, which is not copied here")
+        found.append(local)
+    return found
 
 
 def _module_above(where: Where) -> Where:

@@ -21,28 +21,49 @@ _MAVEN_KEPT = re.compile(
 )
 
 
-def _poms(where: Where, path: str = "pom.xml", depth: int = 0) -> tuple[str, ...]:
-    text = where.text(path)
-    if text is None:
-        raise StoppedError(f"the module {path} is not copied above the install")
-    text = re.sub(r"(?s)<!--.*?-->", "", text)
-    found = [where.at(path)]
-    folder = posixpath.dirname(path)
-    parent = re.search(r"<relativePath>\s*([^<\s]+)\s*</relativePath>", text)
-    if parent and depth == 0:
-        above = posixpath.normpath(posixpath.join(folder, parent[1]))
-        above = above if above.endswith(".xml") else f"{above}/pom.xml"
-        if not where.present(above):
-            raise StoppedError(f"{path} has its parent at {parent[1]}, which is not copied here")
-        found.append(where.at(above))
-    for module in re.findall(r"<module>\s*([^<\s]+)\s*</module>", text):
-        inner = posixpath.normpath(posixpath.join(folder, module))
-        found += _poms(where, inner if inner.endswith(".xml") else f"{inner}/pom.xml", depth + 1)
-    if "<systemPath>" in text:
-        raise StoppedError(f"{path} takes a library from a path")
-    if re.search(r"<url>\s*(?:file:|\$\{(?:project\.)?basedir\})", text):
-        raise StoppedError(f"{path} names a repository in the project")
-    return tuple(dict.fromkeys(found))
+def _poms(where: Where) -> tuple[str, ...]:
+    """Return the pom here, those of its modules, and those that any of them has as a parent."""
+    found: dict[str, None] = {}
+    done: set[tuple[str, bool]] = set()
+    waiting = [("pom.xml", True)]
+    while waiting:
+        path, is_built = waiting.pop(0)
+        if (where.at(path), is_built) in done:
+            continue
+        done.add((where.at(path), is_built))
+        text = where.text(path)
+        if text is None:
+            raise StoppedError(f"the module {path} is not copied above the install")
+        text = re.sub(r"(?s)<!--.*?-->", "", text)
+        found[where.at(path)] = None
+        # What a parent holds together besides is not built with this one.
+        modules = re.findall(r"<module>\s*([^<\s]+)\s*</module>", text) if is_built else []
+        waiting += [(_pom_at(path, one), True) for one in modules]
+        waiting += [(one, False) for one in _parent(where, path, text)]
+        if "<systemPath>" in text:
+            raise StoppedError(f"{path} takes a library from a path")
+        if re.search(r"<url>\s*(?:file:|\$\{(?:project\.)?basedir\})", text):
+            raise StoppedError(f"{path} names a repository in the project")
+    return tuple(found)
+
+
+def _parent(where: Where, path: str, text: str) -> list[str]:
+    """Return the parent of a pom where it lies in the project; unless told otherwise, in the folder above."""
+    named = re.search(r"<relativePath>\s*([^<\s]+)\s*</relativePath>", text)
+    if named is None:
+        usual = _pom_at(path, "..")
+        is_usual = "<parent>" in text and "<relativePath" not in text and where.present(usual)
+        return [usual] if is_usual else []
+    above = _pom_at(path, named[1])
+    if not where.present(above):
+        raise StoppedError(f"{path} has its parent at {named[1]}, which is not copied here")
+    return [above]
+
+
+def _pom_at(path: str, other: str) -> str:
+    """Return the pom that another one names: a file, or a folder with one in it."""
+    found = posixpath.normpath(posixpath.join(posixpath.dirname(path), other))
+    return found if found.endswith(".xml") else posixpath.normpath(f"{found}/pom.xml")
 
 
 def _maven_files(command: Command, where: Where) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -164,6 +164,8 @@ def _package(where: Where, tool: str, *, ignores_scripts: bool) -> Iterator[str]
                 yield where.at(runs[1])
             elif part.strip() and not _HARMLESS.fullmatch(part.strip()):
                 raise StoppedError(f"the script {name} of package.json runs `{part.strip()}`")
+            if "lefthook" in part and where.folders(".git"):
+                raise StoppedError(f"the script {name} of package.json writes into .git")
             if "patch-package" in part and where.folders("patches"):
                 yield where.at("patches")
             if "prisma generate" in part:

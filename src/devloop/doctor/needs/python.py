@@ -36,6 +36,9 @@ _PIP_VALUES = set_of(
 )
 _LOCAL = re.compile(r"(\.{1,2}(/|$|\[)|/|~|file:)|^[\w./-]+\.(whl|tar\.gz|zip)$")
 
+# A folder with extras or a marker behind it.
+_PATH = re.compile(r"[\w.-]+/[\w./-]*\s*[\[;]")
+
 
 def _pip(command: Command, where: Where) -> Answer:
     words = list(command.arguments)
@@ -148,9 +151,9 @@ def _requirements(where: Where, path: str, found: dict[str, None], folders: dict
         elif re.match(r"(-f|--find-links)\b", entry):
             if "://" not in entry:
                 raise StoppedError(f"{name} looks for packages in a folder: {entry}")
-        elif re.match(r"\.(/?$|\[)|\.{1,2}/[\w./-]+$", entry):
+        elif re.match(r"\.(/?$|\[)|[\w.-]+/[\w./-]*$", entry):
             folders[_local_folder(where, name, entry)] = None
-        elif _LOCAL.match(entry) or re.search(r"@\s*file:", entry):
+        elif _LOCAL.match(entry) or _PATH.match(entry) or re.search(r"@\s*file:", entry):
             raise StoppedError(f"{name} installs {entry} from a path")
 
 

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 _PLAIN_WORD: Final = re.compile(r"[\w@%+=:,./-]+")
 _PLAIN_FILE: Final = re.compile(r"[\w./-]+")
 _MOST_STAND_INS: Final = 40
-_DEPENDENCIES: Final = ("dependencies", "dev-dependencies", "build-dependencies")
+_DEPENDENCIES: Final = (
+    *("dependencies", "dev-dependencies", "build-dependencies"),
+    *("dev_dependencies", "build_dependencies"),
+)
 _TOOLCHAIN: Final = ("rust-toolchain", "rust-toolchain.toml")
 _SETTINGS: Final = (".cargo/config.toml", ".cargo/config")
+# What `cargo build` does not take; it builds for debugging unless it is told otherwise.
+_OF_INSTALL: Final = frozenset({"install", "--force", "-f", "--no-track", "--debug"})
 _WITH_STANDARD_LIBRARY: Final = (
     "-linux",
     "-apple",
@@ -56,7 +61,12 @@ def _cargo_build(command: Command, where: Where) -> Answer:
     return Needs(
         files,
         fills=(where.at(where.environment.get("CARGO_TARGET_DIR", "target")),),
-        split=Split(insert=(*_stand_ins(packages), " ".join(words)), touched=compiled, kind="cargo-build"),
+        split=Split(
+            insert=(*_stand_ins(packages), " ".join(words)),
+            touched=compiled,
+            replaced=_written(where, packages),
+            kind="cargo-build",
+        ),
     )
 
 
@@ -71,7 +81,7 @@ def _install_as_build(command: Command) -> tuple[str, ...]:
     for word in words:
         if word in {"--path", "--root"}:
             next(words, "")
-        elif not word.startswith(("--path=", "--root=")) and word not in {"--force", "-f", "install"}:
+        elif not word.startswith(("--path=", "--root=")) and word not in _OF_INSTALL:
             kept.append(word)
     is_release = not has_flag(command, "--debug", "--profile")
     return (command.words[0], "build", *(["--release"] if is_release else []), *kept)
@@ -84,7 +94,8 @@ def _cargo_fetch(command: Command, where: Where) -> Answer:
         raise StoppedError("the words of cargo fetch hold variables, or name another project")
     packages = _packages(where)
     insert = (*_stand_ins(packages), " ".join(command.words))
-    return Needs(_files(where, packages), split=Split(insert=insert, kind="cargo-fetch"))
+    split = Split(insert=insert, replaced=_written(where, packages), kind="cargo-fetch")
+    return Needs(_files(where, packages), split=split)
 
 
 # Packages ---------------------------------------------------------------------------------------------------
@@ -291,6 +302,11 @@ def _refuse_bare_targets(command: Command, where: Where, files: Iterable[str]) -
     chosen += [after for one, after in pairwise(words) if one == "--target"]
     if any(one and not any(known in one for known in _WITH_STANDARD_LIBRARY) for one in chosen):
         raise StoppedError("it builds for a target that may have no standard library")
+
+
+def _written(where: Where, packages: Iterable[_Package]) -> tuple[str, ...]:
+    """Return the paths in the image of all stand-ins."""
+    return tuple(where.at(path) for one in packages for path in (*one.programs, *one.others, *one.libraries))
 
 
 def _stand_ins(packages: tuple[_Package, ...]) -> tuple[str, ...]:

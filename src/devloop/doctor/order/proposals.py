@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import posixpath
+from typing import TYPE_CHECKING, Final
 
 from devloop.dockerfile import instructions as ins
 from devloop.doctor.model import Proposal
@@ -12,7 +13,7 @@ from devloop.doctor.order.shares import shares_of
 from devloop.doctor.order.writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from devloop.doctor.model import Intent, Subject
     from devloop.doctor.order.items import Item
@@ -47,7 +48,8 @@ class Proposals:
         ]
         refuse_overwrites(moved, [item for item in self.items[moved[0].at : until + 1] if item.work])
         _must_keep_variables(moved, self.items[until])
-        if work.split is not None and work.split.touched:
+        if work.split is not None and work.split.replaced:
+            _must_replace(work.split.replaced, moved)
             _must_own(first, moved)
         mixed = None
         if work.source:
@@ -99,19 +101,35 @@ class Proposals:
         return Proposal(tuple(edits), intends=frozenset({"order"})), moved
 
 
+def _must_replace(paths: Iterable[str], copies: Sequence[Item]) -> None:
+    """Refuse where a stand-in would stay in the place of a file that no moved copy brings."""
+    for path in paths:
+        if not any(path in one.taken for one in copies):
+            name = posixpath.basename(path)
+            raise UnsureError(f"{name} is copied on its own, and the build needs a stand-in for it")
+
+
+_ROOT: Final = frozenset({"", "root", "0"})
+
+
 def _must_own(item: Item, copies: Sequence[Item]) -> None:
-    """Refuse where the user of a step may not touch the files that copies put there."""
-    user = item.step.user if item.step is not None else ""
-    name = user.partition(":")[0]
-    if name in {"", "root", "0"}:
-        return
+    """Refuse where a step may not write the stand-ins as the owner of what is copied.
+
+    Another user could not touch the files, or would keep the folders that were made for them. That its own
+    user may write here shows only where the step itself does.
+    """
+    user = (item.step.user if item.step is not None else "").partition(":")[0]
+    here = f"{item.step.workdir.rstrip('/')}/" if item.step is not None else "/"
     owners = {
         (one.instruction.chown or "").partition(":")[0]
         for one in copies
         if isinstance(one.instruction, ins.Copy | ins.Add)
     }
-    if owners != {name}:
-        raise UnsureError(f"{name} may not write where the source is copied: stand-ins have to")
+    if user in _ROOT:
+        if not owners <= _ROOT:
+            raise UnsureError("root would own the folders of what stands in for the source")
+    elif owners != {user} or not any(fill.startswith(here) for fill in item.reading.fills):
+        raise UnsureError(f"{user or 'root'} may not write where the source is copied: stand-ins have to")
 
 
 def _must_keep_variables(copies: Sequence[Item], last: Item) -> None:

@@ -36,6 +36,7 @@ class Writer:
         self.blocks = Blocks(subject.source, subject.dockerfile)
         self.end = line_end(subject.source)
         self._escape = subject.dockerfile.escape
+        self._links = frozenset(one.path for one in subject.paths if one.is_link)
 
     def moved_down(
         self, moved: list[Item], installs: list[Item], until: int, mixed: tuple[bytes, bytes] | None
@@ -196,6 +197,10 @@ class Writer:
             not _PLAIN_NAME.fullmatch(one) for one in sources
         ):
             raise UnsureError("a manifest has a name with signs that a COPY reads in its own way")
+        link = next((one for one in sources if one in self._links), None)
+        if link is not None:
+            # A COPY of the link itself follows it, and fails where it leads out of the context.
+            raise UnsureError(f"{link} is a link, which a copy of its own follows")
         if any("$" in one for one in instruction.sources):
             raise UnsureError("the copy names its source by a variable")
         raw = self.blocks.text(instruction.span.first, instruction.span.last)

@@ -92,6 +92,7 @@ class Session(RuleBasedStateMachine):
         # What was tried since the last save, and said to have failed.
         self.failed: Version | None = None
         self.refused: Version | None = None
+        self.background_failed: str | None = None
         # Whose install the cache has; what is expensive; what of that was let go, or left alone.
         self.installed: set[str] = set()
         self.work: Work = NO_WORK
@@ -171,6 +172,7 @@ class Session(RuleBasedStateMachine):
                 assert self.background is None
                 assert version == self.tree == self.serving, "only what was synced is owed to the image"
                 assert self.image != version.image
+                assert self.background_failed != version.image, "nothing that failed is tried again by itself"
                 self.background = version.image
             case CancelBackground():
                 assert self.background is not None
@@ -226,6 +228,7 @@ class Session(RuleBasedStateMachine):
         if self.tree is None or version.image[0] != self.tree.image[0]:
             self.edits += 1
         self.tree, self.failed, self.refused = version, None, None
+        self.background_failed = None
         self.is_gone = False
         self.reasons += 1
         self.read(is_needed=is_needed, can_sync=can_sync, is_save=True)
@@ -410,13 +413,15 @@ class Session(RuleBasedStateMachine):
         self.tell(TreeQuiet())
 
     @precondition(lambda self: self.background is not None)
-    @rule(ok=st.booleans())
-    def the_background_build_ends(self, *, ok: bool) -> None:
+    @rule(end=st.sampled_from(["ok", "failed", "doubtful"]))
+    def the_background_build_ends(self, end: str) -> None:
         image, self.background = self.background, None
         assert image is not None
-        if ok:
+        if end == "ok":
             self.image = image
-        self.tell(BackgroundEnded(image, ok))
+        if end == "failed":
+            self.background_failed = image
+        self.tell(BackgroundEnded(image, ok=end == "ok", is_doubtful=end == "doubtful"))
 
     # What always holds
 

@@ -255,6 +255,30 @@ def test_without_an_engine_saves_are_planned_and_built_when_it_answers(folder: P
     assert world.running == ["two"]
 
 
+def test_the_first_reading_without_an_engine_and_a_memory_claims_nothing_of_its_steps(folder: Path) -> None:
+    world = World(folder, facts=UNREACHABLE).open()
+    [first] = world.of(events.Planned)
+    assert {(step.status, step.cause) for step in first.plan.steps} == {("unknown", None)}
+    assert (first.plan.action, first.plan.seconds) == ("none", None)
+    assert first.plan.reason == "nothing is known to be built: each save is compared with this"
+    world.session.press("w")
+    world.pump()
+    assert world.of(events.Explained)[-1].plan == first.plan
+    world.save(("main.py", "two"))
+    second = world.of(events.Planned)[-1].plan
+    assert (second.action, [step.status for step in second.steps]) == ("rebuild", ["run"])
+
+
+def test_what_is_saved_after_the_engine_went_away_in_the_first_build_is_no_matter_of_course(
+    folder: Path,
+) -> None:
+    world = World(folder).open()
+    world.work.clear()
+    world.session._link.lose(DevloopError("nothing listens there"))
+    world.save(("main.py", "two"))
+    assert world.action == "rebuild"
+
+
 def test_an_engine_that_goes_away_is_said_and_gone_on_with_when_it_is_back(world: World) -> None:
     world.containers.is_gone = True
     world.builder.facts_now = UNREACHABLE

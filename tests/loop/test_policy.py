@@ -11,6 +11,7 @@ from devloop.engine.base import BuildOutcome, EngineUnavailable, StepDone, StepS
 from devloop.loop import events
 from devloop.loop.flight import Flight
 from devloop.loop.holding import LATER_SECONDS, Holding
+from devloop.loop.messages import BuildMoved
 from devloop.loop.state import ContainerGone, Version
 from devloop.plan.decide import quiet_seconds
 from devloop.watch.debounce import Batch
@@ -18,6 +19,8 @@ from support.session_world import World, everything_ran
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from devloop.loop.messages import Message
 
 DOCKERFILE = """FROM scratch
 COPY requirements.txt /app/
@@ -557,3 +560,140 @@ def test_a_canceled_build_that_ended_well_is_not_what_a_crash_goes_back_to(world
     world.finish("sync")
     assert world.of(events.DeployFailed)[-1].rolled_back
     assert world.served.startswith("packages 1|")
+
+
+# What is counted from a key, and what the image lacks
+
+
+@pytest.mark.parametrize("keys", ["b", "xb", "r", "pp"])
+def test_what_a_key_starts_is_counted_from_the_key(folder: Path, keys: str) -> None:
+    world = opened(folder, on_expensive="ask")
+    world.session.desk.has_keys = True
+    world.save(("requirements.txt", "packages 2"), seconds_ago=1000)
+    world.press(keys)
+    world.settle()
+    [deployed] = world.of(events.Deployed)[1:]
+    assert world.served == "packages 2|one"
+    assert deployed.since_save < 500
+    assert deployed.from_key
+
+
+def test_what_only_waited_for_its_time_is_counted_from_the_save(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"), seconds_ago=1000)
+    world.settle()
+    deployed = world.of(events.Deployed)[-1]
+    assert deployed.since_save > 500
+    assert not deployed.from_key
+
+
+def test_a_save_after_a_key_is_counted_from_the_save(folder: Path) -> None:
+    world = opened(folder, on_expensive="ask")
+    world.session.desk.has_keys = True
+    world.save(("requirements.txt", "packages 2"))
+    world.press("b")
+    world.settle()
+    world.save(("main.py", "two"), seconds_ago=1000)
+    world.settle()
+    deployed = world.of(events.Deployed)[-1]
+    assert (deployed.since_save > 500, deployed.from_key) == (True, False)
+
+
+def test_a_restart_by_a_key_leaves_the_build_in_flight_its_own_time(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"), seconds_ago=1000)
+    world.let_go()
+    build = world.work.pop(0)
+    world.press("s")
+    world.finish("restart")
+    restarted = world.of(events.Deployed)[-1]
+    assert (restarted.action, restarted.since_save < 500, restarted.from_key) == ("restart", True, True)
+    world.work.append(build)
+    world.settle()
+    deployed = world.of(events.Deployed)[-1]
+    assert (deployed.action, deployed.since_save > 500, deployed.from_key) == ("rebuild", True, False)
+
+
+def test_what_the_image_lacks_is_told_with_each_change_of_the_container(world: Shop) -> None:
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    assert world.of(events.Deployed)[-1].owed == ("main.py",)
+    world.save(("other.py", "two"))
+    world.finish("sync")
+    assert world.of(events.Deployed)[-1].owed == ("main.py", "other.py")
+    world.press("s")
+    world.finish("restart")
+    assert world.of(events.Deployed)[-1].owed == ("main.py", "other.py")
+    world.save(("other.py", "one"))
+    world.finish("sync")
+    assert world.of(events.Deployed)[-1].owed == ("main.py",)
+    world.save(("requirements.txt", "packages 2"))
+    world.settle()
+    assert world.of(events.Deployed)[-1].owed == ()
+
+
+def test_what_was_put_on_an_image_is_owed_also_where_a_save_cuts_the_deploy_short(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    world.let_go()
+    build = world.work.pop(0)
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    build[1]()
+    world.session.desk.flight.doubts.clear()  # type: ignore[union-attr]  # it is in flight until it is pumped
+    world.pump()
+    world.save(("other.py", "two"))
+    count = len(world.of(events.Deployed))
+    world.finish("deploy")
+    assert len(world.of(events.Deployed)) == count, "nobody waited until it served"
+    world.finish("sync")
+    assert world.of(events.Deployed)[-1].owed == ("main.py", "other.py")
+
+
+def quiet(world: Shop) -> None:
+    world.session.desk.clock.quiet_since = 0.0
+    world.look_around()
+
+
+def test_a_background_build_that_fails_is_not_tried_again_before_the_next_save(world: Shop) -> None:
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    world.builder.outcomes = [BuildOutcome("failed", 1.0, error="no", error_kind="step")]
+    quiet(world)
+    world.finish("build")
+    quiet(world)
+    assert world.work == []
+    world.save(("main.py", "two"))
+    quiet(world)
+    world.finish("build")
+    assert len(world.of(events.BackgroundBuilt)) == 1
+
+
+def test_a_background_build_whose_files_were_written_meanwhile_is_made_again(world: Shop) -> None:
+    world.save(("main.py", "two"))
+    world.finish("sync")
+    quiet(world)
+    world.save(("main.py", "two"))
+    world.finish("build")
+    assert world.of(events.BackgroundBuilt) == []
+    quiet(world)
+    world.finish("build")
+    assert len(world.of(events.BackgroundBuilt)) == 1
+
+
+def test_the_output_of_a_build_does_not_keep_the_time_of_what_waits_from_coming(world: Shop) -> None:
+    world.save(("requirements.txt", "packages 2"))
+    flight = Flight(Version("old", "run"), *(None,) * 3, 0.0)  # type: ignore[arg-type]  # nobody looks into it
+
+    def chatter() -> None:
+        progress = StepStarted("d", "[internal] x", "internal", 0.0)
+        world.session.desk.put(BuildMoved(flight, progress))
+
+    taken = world.session._take
+
+    def take(message: Message) -> None:
+        taken(message)
+        chatter()
+
+    world.session._take = take  # type: ignore[method-assign]  # whatever is taken, there is more
+    chatter()
+    world.session._waiting.holding.until = 0.0
+    world.session._turn()
+    assert [one.how for one in world.of(events.HoldEnded)] == ["over"]

@@ -105,6 +105,8 @@ NOTES: Final[dict[str, dict[str, str]]] = {
         "serves": "false where the container runs and does not answer yet",
         "behind": "paths whose newest text the container lacks, of which an expensive build waits or runs",
         "patched": "paths whose newest text was put on the image of a rebuild, which has them older",
+        "from_key": "true where `since_save` counts from a key: it was asked for by it, or had waited for it",
+        "owed": "all paths that the container holds newer than the newest image does",
     },
     "DeployFailed": {
         "message": "what went wrong",

@@ -79,7 +79,8 @@ class Keys:
                 refused = "nothing is running; b builds what was skipped"
         self.desk.show(events.Asked("restart", refused))
         if not refused:
-            self.desk.clock.start_now()
+            if state.serving is None:
+                self.desk.clock.start_now()
             self.desk.advance(machine.RestartAsked())
 
     def _in_flight(self) -> str:

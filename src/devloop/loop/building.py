@@ -111,7 +111,8 @@ class BuildLane:
         seen = match_outcome(flight.model.graph, outcome)
         if flight is self.desk.background:
             self.desk.background = None
-            is_good = outcome.status == "ok" and not flight.doubts
+            is_doubtful = outcome.status == "ok" and bool(flight.doubts)
+            is_good = outcome.status == "ok" and not is_doubtful
             if is_good:
                 self._remember_image(flight, outcome)
                 self.desk.images.good = flight.version.image
@@ -120,7 +121,9 @@ class BuildLane:
                         outcome.seconds, sum(one.status == "run" for one in seen.steps.values())
                     )
                 )
-            self.desk.advance(machine.BackgroundEnded(flight.version.image, ok=is_good))
+            self.desk.advance(
+                machine.BackgroundEnded(flight.version.image, ok=is_good, is_doubtful=is_doubtful)
+            )
             self._learn(flight, outcome)
             return
         if flight is not self.desk.flight:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from devloop.engine.runspec import RunSpec
@@ -60,24 +60,34 @@ class Images:
         return machine.Version(image, reached.version.run), self.named(image, reached.spec)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was wished for: by a save, or by a key."""
+
+    at: float
+    by_key: bool = False
+
+
 class Clock:
     """The moments that a session counts from."""
 
     def __init__(self, started: float) -> None:
-        self.saved_at: float | None = None
+        self.saved: Moment | None = None
         """When that was saved which is being brought up."""
-        self.batch_at: float | None = None
+        self.batch: Moment | None = None
         self.edited_at = started
         """The first and the last event of the newest batch."""
-        self.work_at: float | None = None
+        self.work: Moment | None = None
         """When the expensive work of the wanted version was saved."""
-        self.counted_from: float | None = None
+        self.counted_from: Moment | None = None
         """From when the change of the container that is in flight is counted."""
         self.quiet_since = time.monotonic()
 
     def start_now(self) -> None:
-        """Count from now: a key was pressed."""
-        self.saved_at = self.batch_at = time.monotonic()
+        """Count from now what is brought up next, however long it has waited for this key."""
+        self.saved = self.batch = Moment(time.monotonic(), by_key=True)
+        if self.work is not None:
+            self.work = self.saved
 
 
 class Desk:

@@ -23,7 +23,7 @@ from devloop.loop import events
 from devloop.loop import state as machine
 from devloop.loop.asking import Keys
 from devloop.loop.building import BuildLane
-from devloop.loop.desk import Desk
+from devloop.loop.desk import Desk, Moment
 from devloop.loop.link import EngineLink
 from devloop.loop.lock import SessionLock
 from devloop.loop.messages import (
@@ -180,16 +180,29 @@ class Session:
         self.desk.tell_of_memory()
 
     def _turn(self) -> None:
+        now = time.monotonic()
+        if self._waiting.is_over(now):
+            self._end_wait()
+            return
         try:
-            # What was saved before the time of a wait has come is looked at before the clock.
-            message = self.desk.queue.get(timeout=self._waiting.holding.left(time.monotonic(), _IDLE_SECONDS))
+            message = self.desk.queue.get(timeout=self._waiting.holding.left(now, _IDLE_SECONDS))
         except queue.Empty:
-            if self._waiting.is_over(time.monotonic()):
-                self._waiting.go_on()
-            else:
+            if not self._waiting.is_over(time.monotonic()):
                 self._look_around()
             return
         self._take(message)
+
+    def _end_wait(self) -> None:
+        """Let what waited start, unless what came before its time says otherwise.
+
+        What comes meanwhile is looked at later: a builder that never ceases to talk holds nothing up.
+        """
+        for _ in range(self.desk.queue.qsize()):
+            self._take(self.desk.queue.get())
+            if self._finished is not None:
+                return
+        if self._waiting.is_over(time.monotonic()):
+            self._waiting.go_on()
 
     def _take(self, message: Message) -> None:
         """Hand a message to who understands it."""
@@ -320,7 +333,7 @@ class Session:
         if message.context not in self._watching.feeds:
             # It was reported before a change of the Dockerfile or the settings made its context needless.
             return
-        self.desk.clock.batch_at, self.desk.clock.edited_at = batch.first_event, batch.last_event
+        self.desk.clock.batch, self.desk.clock.edited_at = Moment(batch.first_event), batch.last_event
         self._builder.doubt(message.context, batch)
         self.desk.clock.quiet_since = time.monotonic()
         saved = tuple(

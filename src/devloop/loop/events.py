@@ -167,10 +167,11 @@ class HoldEnded:
 class Deployed:
     """The container runs the newest version.
 
-    `since_save` counts from the first event of the batch, or from the key that asked for it. `serves` is
-    false where the container runs and does not answer (yet). `behind` are the paths whose newest text the
-    container does not have yet, because an expensive build of them waits or runs. `patched` are those that
-    were put on the image of a rebuild, which has them older.
+    `since_save` counts from the first event of the batch, or where `from_key` says so from the key that asked
+    for it. `serves` is false where the container runs and does not answer (yet). `behind` are the paths whose
+    newest text the container does not have yet, because an expensive build of them waits or runs. `patched`
+    are those that were put on the image of a rebuild, which has them older. `owed` are all paths that the
+    container holds newer than the newest image does.
     """
 
     action: Action
@@ -184,6 +185,8 @@ class Deployed:
     serves: bool = True
     behind: tuple[str, ...] = ()
     patched: tuple[str, ...] = ()
+    from_key: bool = False
+    owed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

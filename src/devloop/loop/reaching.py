@@ -63,8 +63,8 @@ class Reacher:
     ) -> None:
         """Plan what the tree wants now, say it, and let the state machine decide."""
         desk = self.desk
-        before = desk.tree
-        graph_changed = desk.model is None or desk.model.graph != model.graph
+        known, before = desk.model, desk.tree
+        graph_changed = known is None or known.graph != model.graph
         desk.model, desk.tree = model, tree
         keeper = desk.keeper
         try:
@@ -78,13 +78,14 @@ class Reacher:
             desk.advance(machine.TreeBroken())
             return
         run = run_version(spec, desk.workspace.environ)
+        is_untold = self._assume((known, before), (model, tree))
         answered = self._answer(
             model, tree, sync, reloader, run, dockerfile_changed=graph_changed and before is not None
         )
         version = machine.Version(answered.fingerprint, run)
         if desk.state.is_idle or version != desk.state.wanted:
             # A save that changes nothing must not make the wait for an earlier one look shorter.
-            desk.clock.saved_at = desk.clock.batch_at
+            desk.clock.saved = desk.clock.batch
         reached = desk.reached = Reached(model, tree, answered, version, spec, sync, reloader)
         work = self._work_of(reached)
         try:
@@ -96,14 +97,15 @@ class Reacher:
         part = desk.part
         is_known = bool(work) and work <= self._work
         if not is_known and (work or is_save):
-            desk.clock.work_at = desk.clock.batch_at if work else None
+            desk.clock.work = desk.clock.batch if work else None
         self._work = work
         if is_save:
-            desk.explained = events.Explained(answered.plan, is_built=False)
+            plan = Assumption.untold(answered.plan) if is_untold else answered.plan
+            desk.explained = events.Explained(plan, is_built=False)
             if is_known and part is not None:
                 desk.show(events.Planned(part.answered.plan, saved, behind=part.behind))
             else:
-                desk.show(events.Planned(self.tellings.marked(answered.plan), saved, first=first))
+                desk.show(events.Planned(self.tellings.marked(plan), saved, first=first))
         flight = desk.flight
         synced = version if answered.plan.action in {"sync", "sync+restart"} else None
         if synced is None and part is not None:
@@ -118,6 +120,21 @@ class Reacher:
                 is_save=is_save,
             )
         )
+
+    def _assume(self, before: tuple[Model | None, Tree | None], now: tuple[Model, Tree]) -> bool:
+        """Take a reading for built where nobody tells what is: the one before this, or else this one.
+
+        Tells whether it is this one, of which nothing can be said then.
+        """
+        if self.desk.keeper is not None or self.desk.baseline is not None or self._assumed is not None:
+            return False
+        model, tree = before
+        is_now = model is None or tree is None
+        if model is None or tree is None:
+            model, tree = now
+        self._assumed = Assumption.of(model, tree)
+        self.desk.workspace.assume_manifests(model, tree)
+        return is_now
 
     def _answer(
         self,
@@ -136,9 +153,6 @@ class Reacher:
         if not desk.settings.run or serving is None:
             deployed = desk.state.built
         gone = ("the container does not run",) if desk.state.built is not None and serving is None else ()
-        if desk.keeper is None and desk.baseline is None and self._assumed is None:
-            self._assumed = Assumption.of(model, tree)
-            desk.workspace.assume_manifests(model, tree)
         assumed = self._assumed if desk.keeper is None else None
         return desk.workspace.plan(
             Given(

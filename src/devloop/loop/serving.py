@@ -9,7 +9,7 @@ from devloop.engine.base import EngineUnavailable
 from devloop.errors import DevloopError
 from devloop.loop import events
 from devloop.loop import state as machine
-from devloop.loop.desk import Desk
+from devloop.loop.desk import Desk, Moment
 from devloop.loop.keeper import Keeper, NotPatchedError, Patch, Synced, container_urls, crash_words
 from devloop.loop.link import EngineLink
 from devloop.loop.messages import DeployDone, Haste, Noticed, Reached, RestartDone, SyncDone
@@ -71,9 +71,7 @@ class ContainerLane:
         if keeper is None:
             raise RuntimeError("a deploy was decided without an engine")
         self.desk.syncing, self._deployed_image = reached, image
-        self.desk.clock.counted_from = (
-            self.desk.clock.saved_at if self.desk.clock.work_at is None else self.desk.clock.work_at
-        )
+        self.desk.clock.counted_from = self.desk.clock.work or self.desk.clock.saved
         spec = self.desk.images.named(image, reached.spec)
         self._hurry = Haste(self.desk.leaving)
         hurry = self._hurry
@@ -148,7 +146,7 @@ class ContainerLane:
             self.desk.advance(machine.DeployEnded(ok=False, serving=before if done.rolled_back else None))
             return
         self.desk.serving, self.desk.images.good = reached, self._deployed_image
-        self.desk.fresh, self.desk.clock.work_at = None, None
+        self.desk.fresh, self.desk.clock.work = None, None
         if done.health.how == "canceled":
             # Nobody waits for a container that is to be replaced at once, or that is left.
             self.desk.advance(machine.DeployEnded(ok=True, serving=message.version))
@@ -192,7 +190,6 @@ class ContainerLane:
         keeper = self.desk.keeper
         container = keeper.container if keeper is not None else None
         since = self.desk.clock.counted_from
-        since_save = time.monotonic() - since if since is not None else None
         self.desk.show(
             events.Deployed(
                 action=action,
@@ -200,13 +197,23 @@ class ContainerLane:
                 urls=container_urls(container),
                 how=how,
                 seconds=seconds,
-                since_save=since_save,
+                since_save=time.monotonic() - since.at if since is not None else None,
+                from_key=since is not None and since.by_key,
                 stop_seconds=stop_seconds,
                 healthy_seconds=healthy_seconds,
                 serves=serves,
                 behind=behind,
                 patched=patched,
+                owed=self._owed(),
             )
+        )
+
+    def _owed(self) -> tuple[str, ...]:
+        """Return what the container holds newer than the newest image of it, as far as that is known."""
+        holds, image = self.desk.serving, self.desk.images.good
+        base = self.desk.images.made_of.get(image) if image is not None else None
+        return (
+            _paths(changes_between(base.tree, holds.tree)) if base is not None and holds is not None else ()
         )
 
     def start_sync(self, version: machine.Version) -> None:
@@ -218,7 +225,7 @@ class ContainerLane:
         if keeper is None or not isinstance(plan, SyncPlan):
             raise RuntimeError("a sync was decided that was not proven")
         self.desk.syncing = reached
-        self.desk.clock.counted_from = self.desk.clock.saved_at
+        self.desk.clock.counted_from = self.desk.clock.saved
         roots = {name: context.root for name, context in reached.model.contexts.items()}
         fallback = self.desk.images.fallback(version)
         commands = self._prover.commands(self.desk.serving, reached.tree)
@@ -321,7 +328,8 @@ class ContainerLane:
         if keeper is None:
             raise RuntimeError("a restart was decided without an engine")
         self.desk.syncing = self.desk.serving
-        self.desk.clock.counted_from = self.desk.clock.saved_at
+        # Only a key asks for it; a build that is in flight meanwhile keeps its own time.
+        self.desk.clock.counted_from = Moment(time.monotonic(), by_key=True)
 
         def work() -> None:
             try:

@@ -13,7 +13,8 @@ table. These laws hold, which the tests check on random sequences of messages:
    those files on top that are proven to make it what the tree wants.
 3. One build and one change of the container are in flight at a time; a container is replaced only while
    nothing is built. A failure leaves what serves alone.
-4. A version that failed is not tried again by itself; the next save tries again, changed or not.
+4. A version that failed is not tried again by itself; the next save tries again, changed or not. So it is
+   with an image that could not be built in the background.
 5. While the session is paused nothing is started, except the restart that the user asks for; what is in
    flight comes to its end. Going on means to bring up the newest tree.
 6. Expensive work is started when it is let go: by the clock, by a key, or because the user asked for the
@@ -58,7 +59,8 @@ class LoopState:
     `wanted` is None while the tree cannot be read as a project, and `work` what of it is expensive to build.
     `syncable` is what a proven sync makes of what serves: the wanted version, or as much of it as can be
     proven. `bridge` is the image from which proven files lead to the wanted version. `background` is an image
-    that is built while nothing waits for it. `refused` is a synced version short of the wanted one that died.
+    that is built while nothing waits for it, and `background_failed` one that could not be. `refused` is a
+    synced version short of the wanted one that died.
 
     Of expensive work, `held` waits for the clock or a key, `released` may be built, `skipped` is left alone.
     `asked` tells that the user wants the next reading built whatever it costs: at the start, and by a key.
@@ -180,10 +182,14 @@ class TreeQuiet:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundEnded:
-    """The background build is through."""
+    """The background build is through.
+
+    `is_doubtful` tells that a file changed while the builder read it: that is no failure, and is tried again.
+    """
 
     image: str
     ok: bool
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +388,8 @@ def advance(state: LoopState, message: Message) -> Step:
             return _sync_ended(state, message)
         case TreeQuiet():
             return _tree_quiet(state)
-        case BackgroundEnded(image=image, ok=ok):
-            return _background_ended(state, image, ok=ok)
+        case BackgroundEnded():
+            return _background_ended(state, message)
         case ContainerGone():
             return replace(state, serving=None, syncable=None), ()
         case EngineChanged(has_engine=has_engine):
@@ -422,6 +428,7 @@ def _tree_read(state: LoopState, message: TreeRead) -> Step:
         bridge=base if message.is_bridged else None,
         # A save is a wish to try again, also when it changed nothing.
         failed=None if message.is_save else state.failed,
+        background_failed=None if message.is_save else state.background_failed,
         refused=None if message.is_save else state.refused,
     )
     wanted, dropped = _without_background(_with_leave(read))
@@ -525,16 +532,18 @@ def _tree_quiet(state: LoopState) -> Step:
     is_owed = wanted is not None and wanted == state.serving and state.built != wanted.image
     if not state.is_idle or state.end or not is_owed or wanted is None or not state.has_engine:
         return state, ()
-    if state.background is not None or state.paused:
+    if state.background is not None or state.paused or state.background_failed == wanted.image:
         return state, ()
     return replace(state, background=wanted.image), (StartBackground(wanted),)
 
 
-def _background_ended(state: LoopState, image: str, *, ok: bool) -> Step:
-    if state.background != image:
+def _background_ended(state: LoopState, message: BackgroundEnded) -> Step:
+    if state.background != message.image:
         return state, ()
     after = replace(state, background=None)
-    return replace(after, built=image) if ok else replace(after, background_failed=image), ()
+    if message.ok:
+        return replace(after, built=message.image), ()
+    return (after if message.is_doubtful else replace(after, background_failed=message.image)), ()
 
 
 # The container ----------------------------------------------------------------------------------------------

@@ -121,4 +121,5 @@ class Waiting:
         elif what == "skip":
             self._end("skipped", machine.SkipAsked())
         else:
+            self.desk.clock.start_now()
             self._end("asked", machine.BuildAsked())

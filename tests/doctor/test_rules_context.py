@@ -55,6 +55,11 @@ def test_prose_counts_where_an_expensive_step_stands_on_the_copy(examine: Callab
     assert examine(last, files).codes == []
 
 
+def test_the_title_counts_what_it_names(examine: Callable[..., Patient]) -> None:
+    finding = examine(PYTHON, {**PYTHON_FILES, "README.md": "1", ".git/HEAD": "ref"}).only("no-ignore-file")
+    assert finding.title.startswith(".git reaches COPY on line 3")
+
+
 def test_a_readme_that_the_project_names_stays(examine: Callable[..., Patient]) -> None:
     files = {**PYTHON_FILES, "README.md": "# an app", "pyproject.toml": '[project]\nreadme = "README.md"\n'}
     assert "README" not in examine(PYTHON, files).written("no-ignore-file")

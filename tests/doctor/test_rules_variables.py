@@ -84,3 +84,24 @@ def test_what_stays_from_build_to_build_is_not(examine: Callable[..., Patient], 
 def test_a_variable_that_the_install_names_stays(examine: Callable[..., Patient]) -> None:
     patient = examine("FROM node:20\nARG APP_VERSION\nRUN npm install -g shop@$APP_VERSION\n", FILES)
     assert patient.codes == []
+
+
+@pytest.mark.parametrize(
+    ("copied", "files"),
+    [
+        ("package.json package-lock.json stamp.js", {"stamp.js": "save(process.env.GIT_SHA)"}),
+        (".", {"scripts/stamp.js": "save(process.env.GIT_SHA)"}),
+    ],
+)
+def test_a_variable_stays_above_an_install_that_may_run_a_file_that_reads_it(
+    examine: Callable[..., Patient], copied: str, files: dict[str, str]
+) -> None:
+    text = f"FROM node:20\nARG GIT_SHA\nENV GIT_SHA=$GIT_SHA\nCOPY {copied} ./\nRUN npm ci\n"
+    assert examine(text, {**FILES, **files}).codes == []
+    reading_below = "FROM node:20\nARG GIT_SHA\nENV GIT_SHA=$GIT_SHA\n" + INSTALL + "COPY . .\n"
+    assert examine(reading_below, {**FILES, **files}).codes == ["volatile-variable"]
+
+
+def test_packages_of_the_system_run_no_file_of_the_project(examine: Callable[..., Patient]) -> None:
+    text = "FROM node:20\nARG GIT_SHA\nENV GIT_SHA=$GIT_SHA\nCOPY . .\nRUN apt-get install -y git\n"
+    assert examine(text, {**FILES, "server.js": "process.env.GIT_SHA"}).codes == ["volatile-variable"]

@@ -50,12 +50,14 @@ def copied_files(subject: Subject, takings: Sequence[Taken] | None = None) -> tu
     )
 
 
-def mentioned(subject: Subject, texts: Sequence[str]) -> frozenset[str]:
+def mentioned(
+    subject: Subject, texts: Sequence[str], takings: Sequence[Taken] | None = None
+) -> frozenset[str]:
     """Return which of these texts stand in a source or manifest that a step takes; all where that is unsure.
 
-    Prose, lock files and what other tools made are not asked: they name everything.
+    With `takings` only what these take is asked. Prose, lock files and what other tools made are not asked: they name everything.
     """
-    asked = [one for one in copied_files(subject) if _is_asked(one)]
+    asked = [one for one in copied_files(subject, takings) if _is_asked(one)]
     if len(asked) > MOST_FILES:
         return frozenset(texts)
     wanted = {text: text.encode() for text in texts}

@@ -173,10 +173,11 @@ def _finding(
     count = sum(len(each.files) for each in found) + len(large)
     proposal, stops = _ignoring(subject, [each.line for each in found])
     has_file = subject.ignore_source is not None
-    names = _shown([each.name for each in junk] + [one.path for one in large] or [one.name for one in prose])
+    named = [each.name for each in junk] + [one.path for one in large] or [one.name for one in prose]
+    names = _shown(named)
     whats = list(dict.fromkeys(f"{each.name}: {each.what}" for each in found))
     whats += [f"{one.path}: {_megabytes(one.size)}" for one in large]
-    verb = "reach" if len(junk) + len(large) + len(prose) > 1 else "reaches"
+    verb = "reach" if len(set(named)) > 1 else "reaches"
     sending = size / BYTES_A_SECOND + count / FILES_A_SECOND
     wasted = _rerun_by(subject, [one for each in found for one in each.files]) if proposal else ()
     return Finding(

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 from devloop.dockerfile import instructions as ins
 from devloop.doctor.blocks import Block, Blocks
+from devloop.doctor.graphs import context_takings, steps_above
+from devloop.doctor.mentions import mentioned
 from devloop.doctor.model import Finding, LineEdit, Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from devloop.dockerfile.instructions import Instruction
-    from devloop.dockerfile.stages import Stage
+    from devloop.dockerfile.stages import Stage, Step
     from devloop.doctor.model import PricedStep, Rule, Subject
 
 VOLATILE: Final = "volatile-variable"
@@ -58,6 +60,11 @@ _DEAF: Final = frozenset(
     | {"gem-install", "composer-install", "php-extensions", "dotnet-restore", "mix-deps", "mix-bootstrap"}
     | {"swift-resolve", "cargo-chef-cook", "browser-install", "corepack", "cheap", "permissions", "git-clone"}
 )
+_OF_THE_SYSTEM: Final = frozenset(
+    {"apt-install", "apt-update", "apk-add", "apk-update", "dnf-install", "zypper-install", "pacman-install"}
+    | {"rustup", "go-mod", "corepack", "cheap", "permissions", "git-clone"}
+)
+"""What of it runs no file of the project; an install may, as a hook, a setup.py or a plugin."""
 
 
 def volatile_variable(subject: Subject) -> Iterator[Finding]:
@@ -160,7 +167,7 @@ class _Reading:
                 continue
             priced = steps.get(instruction.span.first)
             kinds = set(priced.classification.kinds) if priced and priced.classification else {"unknown"}
-            if priced is None or not kinds <= _DEAF:
+            if priced is None or not kinds <= _DEAF or self._runs_a_reader(priced.step, kinds, names):
                 return at, tuple(wasted)
             if priced.cost.expensive:
                 wasted.append(priced)
@@ -168,6 +175,16 @@ class _Reading:
         if any(isinstance(self.stage.body[at], ins.Env | ins.Label) for at in moving):
             return last + 1, tuple(wasted)
         return None, tuple(wasted)
+
+    def _runs_a_reader(self, step: Step, kinds: set[str], names: set[str]) -> bool:
+        """Tell whether a step may run a file that reads one of the variables from its environment."""
+        if kinds <= _OF_THE_SYSTEM:
+            return False
+        graph = self.subject.model.graph
+        takings = [
+            taken for one in (*steps_above(graph, step), step) for taken in context_takings(graph, one)
+        ]
+        return bool(takings and mentioned(self.subject, sorted(names), takings))
 
     def _text(self, instruction: Instruction) -> str:
         span = instruction.span

@@ -116,6 +116,15 @@ def test_wrong_usage_ends_with_2_on_stderr(
     assert words in found.err
 
 
+def test_an_env_file_of_the_command_line_whose_text_is_wrong_is_the_sessions_to_say(
+    project: Path, capsys: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    (project / ".env").write_bytes(b"NAME=\xff\n")
+    assert run(["watch", "--once", "--output", "json", "--env-file", ".env"]) == 1
+    assert "session_started" in capsys.readouterr().out
+
+
 def test_a_bug_ends_with_3_and_a_log_that_only_the_user_can_read(
     project: Path, state_dir: Path, capsys: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:

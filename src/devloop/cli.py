@@ -193,8 +193,10 @@ def _refuse_wrong(flags: Flags, workspace: "Workspace") -> None:
         with _blaming(flags, "publish"):
             parse_publish(port)
     for name in flags.get("env_file") or ():
-        with _blaming(flags, "env_file"):
-            read_env_file(location.folder / name)
+        # What stands in a file that is there can be mended while the session waits.
+        if not (location.folder / name).exists() or (location.folder / name).is_dir():
+            with _blaming(flags, "env_file"):
+                read_env_file(location.folder / name)
     for name, value in (flags.get("build_context") or {}).items():
         if "://" not in value and not (location.folder / value).is_dir():
             raise typer.BadParameter(f"{name}: there is no folder {value}", param_hint="--build-context")

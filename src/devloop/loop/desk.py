@@ -76,7 +76,7 @@ class Clock:
         """When that was saved which is being brought up."""
         self.batch: Moment | None = None
         self.edited_at = started
-        """The first and the last event of the newest batch."""
+        """The first and the last event of the newest batch; a key takes the place of the first."""
         self.work: Moment | None = None
         """When the expensive work of the wanted version was saved."""
         self.counted_from: Moment | None = None

@@ -61,6 +61,7 @@ PURE = (
         "doctor.blocks",
         "doctor.graphs",
         "doctor.manifest_installs",
+        "doctor.manifest_mounts",
         "doctor.manifest_stages",
         "doctor.manifest_steps",
         "doctor.mentions",

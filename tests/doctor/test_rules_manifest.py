@@ -13,6 +13,7 @@ from devloop.doctor.edits import apply_edits
 from devloop.doctor.examine import examine
 from devloop.doctor.manifest_installs import StoppedError
 from devloop.doctor.manifest_steps import proposal_of
+from devloop.doctor.moves import compare_graphs
 from devloop.doctor.rules_manifest import MANIFEST, is_idle_edit
 from devloop.project.discover import locate
 from devloop.project.memory import Memory
@@ -573,9 +574,100 @@ def test_a_local_package_that_uv_builds_keeps_its_version(tmp_path: Path) -> Non
     assert stops(tmp_path / "local", dockerfile, files, "lib/pyproject.toml") == OFFERED
 
 
-def test_a_mounted_manifest_is_left_alone(tmp_path: Path) -> None:
+MOUNTED = """\
+FROM ghcr.io/astral-sh/uv:python3.12-bookworm-slim
+WORKDIR /app
+# What the service needs.
+RUN --mount=type=cache,target=/root/.cache/uv \\
+    --mount=type=bind,source=uv.lock,target=uv.lock \\
+    --mount=type=bind,source=pyproject.toml,target=pyproject.toml \\
+    uv sync --locked --no-install-project
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked
+"""
+
+
+def test_a_mounted_manifest_is_mounted_from_the_stage(tmp_path: Path) -> None:
+    read = subject(tmp_path, MOUNTED, {"pyproject.toml": PROJECT, "uv.lock": ""})
+    one = next(step for step in read.steps if step.step.keyword == "RUN")
+    proposal = proposal_of(read, one, ("pyproject.toml",))
+    after = apply_edits(read.source, proposal.edits).decode()
+    mount = "source=pyproject.toml"
+    assert after.endswith(MOUNTED.replace(mount, "from=manifest,source=/manifest/pyproject.toml"))
+    assert after.startswith("FROM ghcr.io/astral-sh/uv:python3.12-bookworm-slim AS manifest\n")
+    again = subject(tmp_path / "after", after, {"pyproject.toml": PROJECT, "uv.lock": ""})
+    assert compare_graphs(read.model.graph, again.model.graph, proposal.intends) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("source=pyproject.toml,", "", "the manifest is mounted with its whole folder"),
+        ("source=pyproject.toml", "source=.", "the manifest is mounted with its whole folder"),
+        (
+            "target=pyproject.toml",
+            "target=pyproject.toml,rw",
+            "the manifest is mounted in a way that is not known",
+        ),
+        (
+            "target=pyproject.toml",
+            "target=$WHERE/pyproject.toml",
+            "the manifest is mounted in a way that is not known",
+        ),
+        (
+            "source=pyproject.toml",
+            "source=$A/pyproject.toml",
+            "the manifest is mounted in a way that is not known",
+        ),
+        (
+            "target=pyproject.toml",
+            "target=web/pyproject.toml",
+            "the install works in another folder than the mount of the manifest",
+        ),
+        (
+            "--mount=type=bind,source=uv.lock,target=uv.lock",
+            "",
+            "no lock file is mounted beside the manifest",
+        ),
+        (
+            "source=uv.lock,target=uv.lock",
+            "from=busybox,target=/app",
+            "no lock file is mounted beside the manifest",
+        ),
+        (
+            "type=cache,target=/root/.cache/uv",
+            "type=bind,from=busybox,target=/app",
+            "another mount lies over that of the manifest",
+        ),
+        (
+            "uv sync",
+            "cat pyproject.toml && uv sync",
+            "`cat pyproject.toml` in the same step may read the manifest",
+        ),
+        (
+            "source=pyproject.toml,",
+            "source=pyproject.toml,\\\n",
+            "the mount of the manifest is not written in one piece",
+        ),
+    ],
+)
+def test_a_mount_that_leaves_a_doubt_gets_no_proposal(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    dockerfile = "".join(MOUNTED.partition("    uv sync --locked --no-install-project\n")[:2])
+    assert stops(tmp_path, dockerfile, path="pyproject.toml") == OFFERED
+    assert old in dockerfile
+    assert stops(tmp_path / "doubt", dockerfile.replace(old, new), path="pyproject.toml") == reason
+
+
+def test_a_member_that_is_copied_where_the_root_is_mounted_is_left_alone(tmp_path: Path) -> None:
     mount = "--mount=type=bind,source=package.json,target=package.json"
-    assert stops(tmp_path, f"{NODE}RUN {mount} npm ci\n") == "the manifest is mounted, not copied"
+    dockerfile = f"{NODE.replace('package.json ', 'web/package.json ')}RUN {mount} npm ci\n"
+    files = {"web/package.json": package()}
+    assert (
+        stops(tmp_path, dockerfile, files, "web/package.json")
+        == "one manifest is mounted, another one is not"
+    )
 
 
 def test_a_stage_of_that_name_makes_the_new_one_take_another(tmp_path: Path) -> None:

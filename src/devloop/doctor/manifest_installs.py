@@ -171,11 +171,6 @@ def install_in(one: PricedStep) -> Command:
     )
     if not is_frozen or not _THAWED.isdisjoint(command.arguments):
         raise StoppedError(f"`{_shown(command)}` may write the lock file, which the copy below would undo")
-    for mount in instruction.mounts:
-        source = mount.get("source", "src") or ""
-        whole = posixpath.normpath(source or ".") in {".", "/"}
-        if mount.type == "bind" and not mount.has("from") and (whole or tool.manifest in mount.raw):
-            raise StoppedError("the manifest is mounted, not copied")
     return command
 
 

@@ -28,6 +28,7 @@ from devloop.doctor.manifest_installs import (
     look_inside,
     reads_nothing,
 )
+from devloop.doctor.manifest_mounts import check_mounts, from_stage, mounted_manifests
 from devloop.doctor.model import LineEdit, Proposal
 from devloop.doctor.placed import joined, placed_by
 
@@ -50,7 +51,11 @@ def proposal_of(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> Pr
     if wrong is not None:
         raise StoppedError(f"{command.program} does not read {wrong}")
     at = joined(folder_of(command, one.step), tool.manifest)
-    copies = _copies_of(subject, one.step, paths, at, tool.locks)
+    mounted = mounted_manifests(one.step, tool.manifest)
+    if mounted:
+        locks = {posixpath.join(posixpath.dirname(at), lock) for lock in tool.locks}
+        check_mounts(one.step, mounted, set(paths), at, locks)
+    copies = () if mounted else _copies_of(subject, one.step, paths, at, tool.locks)
     _look_at_manifests(subject, one, command, paths, at)
     head = _head(subject, one.step)
     base = subject.model.graph.stage(chain(subject.model.graph, one.step.stage)[-1])
@@ -66,21 +71,17 @@ def proposal_of(subject: Subject, one: PricedStep, paths: tuple[str, ...]) -> Pr
         raise StoppedError("the file begins with a byte order mark, which has to stay there")
     top = head.span.first if is_first else blocks.of(head, takes_comment=True).first
     last = one.step.span.last
-    return Proposal(
-        (
-            LineEdit(top, top - 1, _joined(stage, end)),
-            *(
-                LineEdit(
-                    copy.span.first, copy.span.last, _joined(_lines_above(subject, copy, paths, alias), end)
-                )
-                for copy in copies
-            ),
-            LineEdit(
-                last + 1, last, b"".join(blocks.text(copy.span.first, copy.span.last) for copy in copies)
-            ),
-        ),
-        intends=frozenset({"manifest"}),
-    )
+    edits = [LineEdit(top, top - 1, _joined(stage, end))]
+    if mounted:
+        text = blocks.text(one.step.span.first, last)
+        edits.append(LineEdit(one.step.span.first, last, from_stage(text, mounted, set(paths), alias)))
+    for copy in copies:
+        lines = _lines_above(subject, copy, paths, alias)
+        edits.append(LineEdit(copy.span.first, copy.span.last, _joined(lines, end)))
+    moved = b"".join(blocks.text(copy.span.first, copy.span.last) for copy in copies)
+    if moved:
+        edits.append(LineEdit(last + 1, last, moved))
+    return Proposal(tuple(edits), intends=frozenset({"manifest"}))
 
 
 def _joined(lines: tuple[str, ...], end: bytes) -> bytes:
@@ -94,6 +95,7 @@ def _look_at_manifests(
     above = steps_above(subject.model.graph, one.step)
     placed = [place for step in above for place in _placed(subject, step).items()]
     name = posixpath.basename(at)
+    placed += [(mount.place, mount.path) for mount in mounted_manifests(one.step, name)]
     root = dict(placed)[at]
     check_pins(one, above, command.program, subject.texts(root) or b"")
     if name == "package.json" and any(posixpath.basename(place) == "nx.json" for place, _ in placed):

@@ -363,11 +363,17 @@ def _same_environment(old: Deed, new: Deed, intends: frozenset[Intent]) -> bool:
 def _same_mounts(old: Deed, new: Deed, intends: frozenset[Intent]) -> bool:
     """Tell whether the mounts are those there were, and new ones only of the kinds that are intended."""
     before, after = (literal_eval(deed.part("mounts")) for deed in (old, new))
+    if "manifest" in intends:
+        # The same file, as a stage has cut it, in the place of that of the context.
+        after = [mount if mount in before else _FROM_STAGE.sub(r"\1=", mount) for mount in after]
     kept = [mount for mount in after if mount in before]
     added = [mount for mount in after if mount not in before]
     kinds = {"cache"} if "cache mount" in intends else set[str]()
     kinds |= {"bind"} if {"order", "manifest"} & intends else set()
     return len(kept) == len(before) and all(_mount_kind(mount) in kinds for mount in added)
+
+
+_FROM_STAGE: Final = re.compile(r"\bfrom=manifest(?:-\d+)?,(source|src)=/manifest/")
 
 
 def _mount_kind(raw: str) -> str:

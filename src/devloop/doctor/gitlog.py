@@ -10,7 +10,7 @@ import os
 import subprocess
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Final
 
 from devloop.dockerfile.instructions import Dockerfile, parse
@@ -460,6 +460,22 @@ def values_changed(commits: Iterable[Commit], objects: Objects) -> Mapping[str, 
         for name in differing(at(before), at(after)):
             found.setdefault(name, set()).add(commit.id)
     return {name: frozenset(ids) for name, ids in found.items()}
+
+
+def without_own_files(commit: Commit, watched: Sequence[str]) -> Commit:
+    """Leave out the Dockerfile and the ignore files that a commit changes.
+
+    Where a COPY takes them too, what their edit runs for nothing and what its new text runs anyway cannot be
+    told apart by today's graph.
+    """
+    own = {
+        path
+        for path, before, after in zip(watched, commit.files_before, commit.files_after, strict=True)
+        if before != after
+    }
+    if not own:
+        return commit
+    return replace(commit, changes=tuple(one for one in commit.changes if one.path not in own))
 
 
 def in_repository(root: Path, path: Path) -> str | None:

@@ -55,7 +55,8 @@ def mentioned(
 ) -> frozenset[str]:
     """Return which of these texts stand in a source or manifest that a step takes; all where that is unsure.
 
-    With `takings` only what these take is asked. Prose, lock files and what other tools made are not asked: they name everything.
+    With `takings` only what these take is asked. Prose, lock files and what other tools made are not asked:
+    they name everything.
     """
     asked = [one for one in copied_files(subject, takings) if _is_asked(one)]
     if len(asked) > MOST_FILES:

@@ -30,6 +30,7 @@ from devloop.doctor.gitlog import (
     reading,
     replay_graph,
     values_changed,
+    without_own_files,
 )
 from devloop.doctor.proof import LEAST_SAVING, Saving
 from devloop.doctor.replay import Place
@@ -112,7 +113,8 @@ def read_history(workspace: Workspace, limit: int) -> History:
             commits = tuple(found)
             if not commits:
                 return History(seen=seen, reason="no commit of a person")
-            git = commits_past(commits, replay_graph(workspace, model, links=links))
+            weighed = [without_own_files(one, found.watched) for one in commits]
+            git = commits_past(weighed, replay_graph(workspace, model, links=links))
             idle = idle_edits(git.now, found.objects, rules_manifest.is_idle_edit)
             values = values_changed(commits, found.objects)
             tracked = _tracked(model, found)

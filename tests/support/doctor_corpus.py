@@ -487,6 +487,8 @@ def report(verdicts: Sequence[Verdict]) -> list[str]:
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="devloop-corpus-") as made:
+        # What was measured on this machine would decide what is expensive.
+        os.environ["DEVLOOP_STATE_DIR"] = f"{made}/state"
         verdicts = judge_all(load(), Path(made))
     sys.stdout.write("\n".join(report(verdicts)) + "\n")
     return 1 if any(one.alarms for one in verdicts if one.project.is_good) else 0

@@ -390,6 +390,12 @@ def test_what_an_install_of_yarn_writes_is_not_replaced(
             id="requirements name a folder with an extra",
         ),
         pytest.param(
+            "COPY . .\nRUN conda env update -f environment.yml\n",
+            {"environment.yml": "dependencies:\n- pip:\n  - libs/foo[x]\n", "libs/foo/setup.py": "1\n"},
+            "environment.yml installs libs/foo[x] from the source",
+            id="an environment names a folder as it stands",
+        ),
+        pytest.param(
             "COPY . .\nRUN go mod download\n",
             {
                 "go.work": "go 1.22\nuse ./svc\nreplace example.com/lib => ./lib\n",

@@ -331,7 +331,10 @@ def _conda(command: Command, where: Where) -> Answer:
                 if not where.placed.has(inner):
                     raise StoppedError(f"{one} includes {included[1]}, which is not copied above the install")
                 _requirements(where, inner, found, folders)
-            elif re.match(r"(-e|--editable)\b|file:|\.{1,2}(/|$|\[)", entry):
+            elif re.match(r"(-e|--editable)\b|file:|\.{1,2}(/|$|\[)", entry) or (
+                # A channel may have a slash in its name too.
+                "/" in entry and where.placed.touched_by(where.folder, re.split(r"[\[;\s]", entry)[0])
+            ):
                 raise StoppedError(f"{one} installs {entry} from the source")
     return Needs(tuple(found), tuple(folders))
 

@@ -74,6 +74,7 @@ PURE = (
         "doctor.npm_scripts",
         "doctor.rules_reload",
         "doctor.rules_stages",
+        "doctor.stage_uses",
         "doctor.stage_names",
         "doctor.stages_node",
         "doctor.starting",

@@ -185,3 +185,61 @@ def test_a_loop_of_the_shell_is_not_taken_for_a_program(examine: Callable[..., P
     patient = examine("FROM debian:12\nCMD while true; do date; sleep 1; done\n")
     found = patient.only("shell-form-command")
     assert found.title == "CMD starts a shell in front of its commands"
+
+
+def test_a_script_without_its_first_line_keeps_the_shell_that_reads_it(
+    examine: Callable[..., Patient],
+) -> None:
+    text = "FROM debian:12\nWORKDIR /a\nCOPY run.sh ./\nCMD ./run.sh\n"
+    assert examine(text, {"run.sh": "sleep 1\n"}).changes("shell-form-command") == (
+        "-CMD ./run.sh\n+CMD exec ./run.sh"
+    )
+    assert '+CMD ["./run.sh"]' in examine(text, {"run.sh": "#!/bin/sh\n"}).changes("shell-form-command")
+
+
+def test_a_file_that_bash_reads_first_keeps_bash(examine: Callable[..., Patient]) -> None:
+    text = 'FROM debian:12\nSHELL ["/bin/bash", "-c"]\nENV BASH_ENV=/root/.nvm.sh\nCMD node app.js\n'
+    assert "+CMD exec node app.js" in examine(text).changes("shell-form-command")
+
+
+def test_an_entry_program_that_knows_its_programs_is_asked_no_other_way(
+    examine: Callable[..., Patient],
+) -> None:
+    text = "FROM redis:7\nCMD redis-server --appendonly yes\n"
+    assert "entry program" in examine(text).stops("shell-form-command")
+    own = text.replace("CMD", "ENTRYPOINT")
+    assert "+ENTRYPOINT [" in examine(own).changes("shell-form-command")
+
+
+NPM_START = 'FROM node:20\nWORKDIR /app\nCOPY . .\nRUN npm ci\nCMD ["npm", "start"]\n'
+PROGRAMS = (
+    '{"packages": {"node_modules/a": {"bin": {"dotenv": "a"}}, "node_modules/b": {"bin": {"next": "b"}}}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("script", "source"),
+    [("dotenv -e .env -- next start", "x"), ("node server.js", "require('child_process').exec('knex')")],
+)
+def test_programs_that_only_the_path_of_npm_finds_keep_npm(
+    examine: Callable[..., Patient], script: str, source: str
+) -> None:
+    manifest = f'{{"scripts": {{"start": "{script}"}}}}'
+    files = {"package.json": manifest, "package-lock.json": PROGRAMS, "server.js": source}
+    assert "PATH" in examine(NPM_START, files).stops("package-manager-as-pid-1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_plain"), [("yarnPath: a\n", False), ("nodeLinker: node-modules\n", True)]
+)
+def test_packages_that_lie_nowhere_keep_yarn(
+    examine: Callable[..., Patient], settings: str, *, is_plain: bool
+) -> None:
+    files = {
+        "package.json": '{"scripts": {"start": "node server.js"}}',
+        "server.js": "x",
+        "yarn.lock": "__metadata:\n  version: 8\n",
+        ".yarnrc.yml": settings,
+    }
+    finding = examine(NPM_START.replace("npm", "yarn"), files).only("package-manager-as-pid-1")
+    assert (finding.proposal is not None) == is_plain

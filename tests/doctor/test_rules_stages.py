@@ -148,6 +148,11 @@ JAVA_FILES = {"pom.xml": "<project/>", "src/main/java/A.java": "class A {}"}
         ("COPY", "COPY", {"pom.xml": "<project><classpathPrefix>lib/</classpathPrefix></project>"}),
         ("COPY", "COPY", {"src/main/java/A.java": 'new File("src/main/resources/a")'}),
         ("COPY", "COPY", {"src/main/java/A.java": "ProcessBuilder"}),
+        ("COPY", "COPY", {"src/main/java/A.java": 'new File("./src/main/resources/a")'}),
+        ("COPY", "COPY", {"src/main/resources/application.properties": "a=file:src/main/resources/"}),
+        ("COPY", "COPY", {"pom.xml": "<goal>copy-dependencies</goal>"}),
+        ('"-jar"', '"-javaagent:target/agents/a.jar", "-jar"', {}),
+        ("COPY", 'ENV JAVA_TOOL_OPTIONS="-javaagent:/src/target/a.jar"\nCOPY', {}),
         ("maven:3.9-eclipse-temurin-21", "maven:3.9-amazoncorretto-21", {}),
         ("maven:3.9-eclipse-temurin-21", "gradle:8-jdk21-graal", {}),
     ],
@@ -186,6 +191,11 @@ UNCERTAIN = {
     "another file is carried": ("RUN cp main.go /usr/share/main.go\n", {}),
     "a health check needs a program": ("HEALTHCHECK CMD curl localhost\n", {}),
     "a user is set before": ("USER 1000\n", {}),
+    "a second program is made": ("RUN go build -o /bin/worker ./worker\n", {}),
+    "a tool is installed": ("RUN go install github.com/pressly/goose/v3/cmd/goose@v3\n", {}),
+    "a folder is made by the way": ("WORKDIR /data\nWORKDIR /src\n", {}),
+    "a file for tests is opened": ("", {"t.go": 'open("testdata/a")', "testdata/a": "x"}),
+    "a variable names a path of the build": ("ENV DATA=/src/data\n", {}),
 }
 
 
@@ -213,6 +223,9 @@ def test_what_may_be_needed_at_run_time_stops_the_proposal(
         ('CMD ["/bin/hello"]', "CMD /bin/hello | tee /log"),
         ("EXPOSE 80", "HEALTHCHECK CMD curl localhost"),
         ("EXPOSE 80", "USER gradle"),
+        ("EXPOSE 80", "WORKDIR $GOPATH/run"),
+        ("COPY . .", "COPY --chown=1000:1000 . ."),
+        ('["/bin/hello"]', '["/bin/hello", "--dir", "/src/data"]'),
         ("EXPOSE 80", "COPY --chown=app:app README.md /"),
         ("FROM", "FROM debian:12 AS build\nFROM"),
     ],
@@ -266,3 +279,81 @@ SILENT = {
 def test_images_without_a_kit_to_lose_are_left_alone(examine: Callable[..., Patient], text: str) -> None:
     files = {**GO_FILES, "a.jar": "x", "package.json": "{}"}
     assert examine(text, files).codes == []
+
+
+def test_a_zone_of_time_that_a_slim_base_has_no_rules_of_stops_the_proposal(
+    examine: Callable[..., Patient],
+) -> None:
+    text = GO.replace("ENV", "ENV TZ=Europe/Berlin\nENV")
+    alpine = text.replace("golang:1.23", "golang:1.23-alpine3.20")
+    assert examine(alpine, GO_FILES).stops("no-builder-stage").startswith("TZ is set")
+    assert "+ENV TZ=Europe/Berlin\n" in examine(text, GO_FILES).changes("no-builder-stage")
+
+
+def test_a_folder_of_programs_comes_along_as_a_whole(examine: Callable[..., Patient]) -> None:
+    text = GO.replace("-o /bin/hello .", "-o bin/ ./cmd/...").replace('"/bin/hello"', '"bin/server"')
+    assert (
+        examine(text, GO_FILES).changes("no-builder-stage").endswith("+COPY --from=build /src/bin /src/bin")
+    )
+
+
+COMPOSE = "services:\n  db:\n    image: postgres\n    command: postgres -c fsync=off\n  web:\n    build: .\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["command: go run .", "healthcheck:\n      test: curl localhost", "entrypoint: sh", "target: build"],
+)
+def test_a_compose_file_that_starts_something_else_in_the_image_stops_the_proposal(
+    examine: Callable[..., Patient], line: str
+) -> None:
+    ignore = {".dockerignore": "*.yaml\nDockerfile\n.dockerignore\n"}
+    files = {**GO_FILES, **ignore, "compose.yaml": f"{COMPOSE}    {line}\n"}
+    assert "compose" in examine(GO, files).stops("no-builder-stage")
+    assert examine(GO, {**files, "compose.yaml": COMPOSE}).changes("no-builder-stage") != ""
+
+
+def test_a_container_for_development_on_the_same_file_stops_the_proposal(
+    examine: Callable[..., Patient],
+) -> None:
+    files = {".devcontainer/devcontainer.json": '{"build": {"dockerfile": "../Dockerfile"}}'}
+    text = GO.replace("COPY . .", "COPY go.mod main.go ./")
+    assert "devcontainer.json" in examine(text, {**GO_FILES, **files}).stops("no-builder-stage")
+
+
+RUST = 'FROM rust:1.80\nWORKDIR /src\nCOPY . .\nRUN cargo build --release\nCMD ["./target/release/a"]\n'
+RUST_FILES = {"Cargo.toml": "", "Cargo.lock": "", "src/main.rs": "fn main() {}"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"src/main.rs": "use std::process::{Command, Stdio};"},
+        {"build.rs": 'println!("cargo:rustc-link-lib=pq");'},
+        {"src/bin/worker.rs": "fn main() {}"},
+        {".cargo/config.toml": 'rustflags = ["-C", "target-feature=-crt-static"]'},
+    ],
+)
+def test_a_program_of_rust_that_may_need_more_stops_the_proposal(
+    examine: Callable[..., Patient], files: dict[str, str]
+) -> None:
+    assert examine(RUST, {**RUST_FILES, **files}).stops("no-builder-stage") != ""
+    assert examine(RUST, RUST_FILES).changes("no-builder-stage") != ""
+
+
+DOTNET = (
+    "FROM mcr.microsoft.com/dotnet/sdk:8.0\nWORKDIR /src\nCOPY . .\nRUN dotnet publish -o /out\n"
+    'CMD ["dotnet", "/out/A.dll"]\n'
+)
+
+
+def test_settings_that_dotnet_reads_where_it_starts_stop_the_proposal_unless_that_is_the_output(
+    examine: Callable[..., Patient],
+) -> None:
+    files = {"A.csproj": "<Project/>", "Program.cs": "", "appsettings.json": "{}", "global.json": "{}"}
+    assert "appsettings.json" in examine(DOTNET, files).stops("no-builder-stage")
+    inside = DOTNET.replace("CMD", "WORKDIR /out\nCMD").replace("/out/A.dll", "A.dll")
+    assert examine(inside, files).changes("no-builder-stage").endswith("+COPY --from=build /out /out")
+    assert "line 4" in examine(inside.replace("RUN", "RUN dotnet dev-certs https\nRUN", 1), files).stops(
+        "no-builder-stage"
+    )

@@ -189,3 +189,31 @@ def test_what_is_not_certain_about_the_project_stops_the_proposal(
     examine: Callable[..., Patient], files: dict[str, str]
 ) -> None:
     assert examine(TEXT, {**FILES, **files}).stops("no-builder-stage") != ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "source"),
+    [
+        ('{"compilerOptions": {"outDir": "dist", "importHelpers": true}}', {}),
+        ('{"extends": "./a.json", "compilerOptions": {"outDir": "dist"}}', {}),
+        ('{"compilerOptions": {"outDir": "dist"}}', {"src/b.tsx": "export const b = <p/>;"}),
+        ('{"compilerOptions": {"outDir": "dist"}}', {"src/b.ts": "join(process.cwd(), 'src', 'a.gql')"}),
+    ],
+)
+def test_what_the_output_imports_or_opens_besides_stops_the_proposal(
+    examine: Callable[..., Patient], settings: str, source: dict[str, str]
+) -> None:
+    helpers = lock(**{"node_modules/tslib": {"version": "2.0.0", "dev": True}})
+    files = {**FILES, "tsconfig.build.json": settings, "package-lock.json": helpers, **source}
+    assert examine(TEXT, files).stops("no-builder-stage") != ""
+
+
+@pytest.mark.parametrize(
+    "variable", ['NODE_OPTIONS="-r ts-node/register"', "NODE_EXTRA_CA_CERTS=/etc/ssl/a.crt"]
+)
+def test_a_variable_that_makes_node_read_a_file_stops_the_proposal(
+    examine: Callable[..., Patient], variable: str
+) -> None:
+    assert examine(TEXT.replace("MODE=a", variable), FILES).stops("no-builder-stage") != ""
+    plain = TEXT.replace("MODE=a", "NODE_OPTIONS=--enable-source-maps")
+    assert examine(plain, FILES).changes("no-builder-stage") != ""

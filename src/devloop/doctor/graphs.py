@@ -98,6 +98,11 @@ def last_of(graph: BuildGraph, kind: type[Wanted]) -> tuple[int, Wanted] | None:
     return None
 
 
+def start_folder(subject: Subject) -> str:
+    """Return the folder that the container starts in."""
+    return dict(subject.model.graph.configuration).get("workdir", "") or "/"
+
+
 def is_above(path: str, other: str) -> bool:
     """Tell whether an absolute path is another one or a folder above it."""
     return path in {"/", other} or other.startswith(f"{path}/")

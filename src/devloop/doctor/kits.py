@@ -69,7 +69,7 @@ RUST: Final = Kit(
     frozenset({"cargo-build"}),
     frozenset({"cargo", "bacon", "watchexec"}),
     r".*\.rs|(.*/)?Cargo\.(toml|lock)|rust-toolchain(\.toml)?|\.cargo/.*|(.*/)?(tests|benches)/.*",
-    ("process::Command", "dlopen", "libloading"),
+    ("process::Command", "process::{", "dlopen", "libloading", "rustc-link-lib", "#[link(", '"dylib"'),
     # RUST_LOG and RUST_BACKTRACE are read by the program.
     ("CARGO_", "RUSTFLAGS", "RUSTDOCFLAGS", "RUSTUP_", "RUSTC_", "RUSTC", "SQLX_OFFLINE"),
     1300,
@@ -85,7 +85,14 @@ JVM: Final = Kit(
         *("javax.tools", "ToolProvider", "ProcessBuilder", "Runtime.getRuntime().exec", "com.sun.tools"),
         *("jdk.jshell", "ByteBuddyAgent", "BlockHound"),
         # A jar that finds others beside it.
-        *("classpathPrefix", "addClasspath", "Class-Path", "loader.path", "PropertiesLauncher"),
+        *(
+            "classpathPrefix",
+            "addClasspath",
+            "Class-Path",
+            "loader.path",
+            "PropertiesLauncher",
+            "copy-dependencies",
+        ),
     ),
     ("MAVEN_", "GRADLE_"),
     250,
@@ -97,7 +104,7 @@ DOTNET: Final = Kit(
     frozenset({"dotnet-build"}),
     frozenset({"watch", "run"}),
     r".*\.(cs|fs|vb|csproj|fsproj|sln|slnx|props|targets|razor|cshtml|resx|json|config)|(.*/)?wwwroot/.*",
-    ("Process.Start", "Microsoft.CodeAnalysis", "MSBuildLocator"),
+    ("Process.Start", "Microsoft.CodeAnalysis", "MSBuildLocator", "RuntimeCompilation"),
     ("DOTNET_CLI_", "DOTNET_NOLOGO", "NUGET_", "DOTNET_SKIP_FIRST_TIME_EXPERIENCE"),
     600,
 )

@@ -126,8 +126,34 @@ def real_command(
         return None, f"the script {name} does more than start a program of the project"
     if mentioned(subject, ("npm_package_", "npm_config_", "npm_lifecycle_")):
         return None, "the program may read variables that npm sets"
+    if mentioned(subject, ("child_process", "execa", "cross-spawn", "shelljs")) or _bins(subject) & set(
+        plain[1:]
+    ):
+        return None, "the program may start others, which a package manager puts on the PATH"
+    if _loads_by_map(subject, words):
+        return None, "where the program finds its packages only the package manager knows"
     setting = ("env", *assigned) if assigned else ()
     return (*setting, program, *plain[1:]), ""
+
+
+def _loads_by_map(subject: Subject, runner: Sequence[str]) -> bool:
+    """Tell whether packages may lie elsewhere than in node_modules, as a new yarn has it unasked."""
+    if program_name(runner[0]) == "pnpm":
+        return b"pnp" in (subject.texts(".npmrc") or b"")
+    if program_name(runner[0]) != "yarn":
+        return False
+    settings = subject.texts(".yarnrc.yml") or b""
+    is_new = bool(settings) or b"__metadata:" in (subject.texts("yarn.lock") or b"")
+    return (
+        is_new and re.search(rb"^nodeLinker:\s*[\"']?(node-modules|pnpm)\b", settings, re.MULTILINE) is None
+    )
+
+
+def _bins(subject: Subject) -> frozenset[str]:
+    """Return the names of the programs that the packages of npm's lock bring."""
+    lock = read_object(subject, "package-lock.json") or {}
+    packages = [one for one in section(lock, "packages").values() if isinstance(one, dict)]
+    return frozenset(name for one in packages for name in section(one, "bin"))
 
 
 def _placed(subject: Subject) -> frozenset[str]:

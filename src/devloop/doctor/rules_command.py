@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from devloop.cost.shell import program_name
 from devloop.dockerfile import instructions as ins
 from devloop.doctor import rules_reload
-from devloop.doctor.graphs import last_of
+from devloop.doctor.graphs import base_image, image_name, last_of, resolved, start_folder
 from devloop.doctor.mentions import mentioned
 from devloop.doctor.model import Finding, Proposal
 from devloop.doctor.npm_scripts import BUILTINS, RUNNERS, real_command, simple_words
+from devloop.doctor.placed import placed_by
 from devloop.doctor.rewrite import before_command, edit_of, text_of
 from devloop.doctor.starting import SHELLS, Started, as_json, new_text, started_by
 
@@ -61,6 +62,9 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
         new_text(subject, started.instruction, words) if words is not None else _with_exec(subject, started)
     )
     edit = edit_of(subject, started.instruction, text) if text is not None else None
+    is_asked = _entry_program_asks(subject, started)
+    if is_asked:
+        edit = None
     if words is not None:
         way_out = f"write the exec form: {keyword} {as_json(words)}"
     elif edit is not None:
@@ -77,8 +81,37 @@ def shell_form(subject: Subject) -> Iterator[Finding]:
         category="restart",
         proposal=Proposal((edit,), intends=frozenset({"command"})) if edit is not None else None,
         seconds=GRACE_SECONDS,
-        stops="" if edit is not None else "the command uses what only a shell can do",
+        stops=""
+        if edit is not None
+        else _SAYS_WHO_STARTS
+        if is_asked
+        else "the command uses what only a shell can do",
     )
+
+
+_SAYS_WHO_STARTS = "the entry program of the base prepares more for a program that it knows by name"
+_ASKING = frozenset(
+    {
+        "postgres",
+        "postgis",
+        "timescaledb",
+        "mysql",
+        "mariadb",
+        "mongo",
+        "redis",
+        "valkey",
+        "nginx",
+        "rabbitmq",
+    }
+    | {"memcached", "cassandra", "elasticsearch", "haproxy", "influxdb", "couchdb", "wordpress", "ghost"}
+)
+
+
+def _entry_program_asks(subject: Subject, started: Started) -> bool:
+    """Tell whether the base has an entry program that does more once it sees which program it starts."""
+    if last_of(subject.model.graph, ins.Entrypoint) is not None or started.keyword != "CMD":
+        return False
+    return image_name(base_image(subject.model.graph, subject.model.graph.target)) in _ASKING
 
 
 def _words_without_shell(subject: Subject, started: Started) -> tuple[str, ...] | None:
@@ -87,11 +120,28 @@ def _words_without_shell(subject: Subject, started: Started) -> tuple[str, ...] 
     meant = _meant_words(script)
     if meant is not None:
         return meant
+    configuration = dict(subject.model.graph.configuration)
+    if re.search(r"^BASH_ENV=", configuration.get("env", ""), re.MULTILINE):
+        return None  # bash reads a file of variables first
     if isinstance(started.instruction, ins.Entrypoint) and last_of(subject.model.graph, ins.Cmd) is not None:
         return None  # the shell drops what CMD holds, the exec form would get it as arguments
     if any(flag.startswith("-") and set(flag) & set("li") for flag in started.shell[1:]):
         return None  # a login shell reads profiles that set variables
-    return simple_words(script)
+    words = simple_words(script)
+    return words if words is not None and not _needs_its_shell(subject, words[0]) else None
+
+
+def _needs_its_shell(subject: Subject, program: str) -> bool:
+    """Tell whether a program is a script without `#!`: a shell reads it, the kernel refuses it."""
+    if "/" not in program:
+        return False
+    path = resolved(program, start_folder(subject))
+    for one in subject.steps:
+        source = (placed_by(subject, one.step) or {}).get(path)
+        content = subject.texts(source) if source is not None else None
+        if content is not None and not content.startswith((b"#!", b"\x7fELF")):
+            return True
+    return False
 
 
 def _meant_words(script: str) -> tuple[str, ...] | None:
@@ -130,7 +180,7 @@ def package_manager(subject: Subject) -> Iterator[Finding]:
     if started is None or words is None:
         return
     runner = program_name(words[0])
-    real, stops = real_command(subject, words, _workdir(subject))
+    real, stops = real_command(subject, words, start_folder(subject))
     text = new_text(subject, started.instruction, real) if real is not None else None
     edit = edit_of(subject, started.instruction, text) if text is not None else None
     shown = f"{started.keyword} {as_json(real)}" if real is not None else 'CMD ["node", "server.js"]'
@@ -148,11 +198,6 @@ def package_manager(subject: Subject) -> Iterator[Finding]:
         seconds=GRACE_SECONDS,
         stops="" if edit is not None else stops,
     )
-
-
-def _workdir(subject: Subject) -> str:
-    """Return the folder that the container starts in."""
-    return dict(subject.model.graph.configuration).get("workdir", "") or "/"
 
 
 def _own_signal(subject: Subject) -> str:

@@ -25,19 +25,21 @@ from devloop.doctor.graphs import (
     is_development,
     last_of,
     resolved,
+    start_folder,
 )
 from devloop.doctor.kits import DOTNET, GO, JVM, NODE, PROSE, RUST, C, Kit, kit_of, slim_base
 from devloop.doctor.mentions import copied_files, mentioned
 from devloop.doctor.model import Finding, LineEdit, Proposal
 from devloop.doctor.rewrite import text_of
 from devloop.doctor.stage_names import renamed
+from devloop.doctor.stage_uses import names_what_is_left, used_by_others
 from devloop.doctor.stages_node import Runtime, node_runtime_of, serves_static, started_by_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from devloop.dockerfile.stages import Stage, Step
-    from devloop.doctor.model import Rule, Subject
+    from devloop.doctor.model import ContextFile, Rule, Subject
 
 
 def build_tools(subject: Subject) -> Iterator[Finding]:
@@ -130,13 +132,14 @@ def _second_stage(
         return None, "which slim base fits is not certain"
     if len(chain(graph, graph.target)) > 1 or graph.target != _last_stage(subject):
         return None, "the image is made of several stages already"
-    problem = _uncertainty(subject, kit, root, last)
+    problem = used_by_others(subject) or _uncertainty(subject, kit, root, last)
     if problem:
         return None, problem
     runtime = _runtime(subject, kit, root, last, words)
     if isinstance(runtime, str):
         return None, runtime
     problem = _side_effects(subject, kit, last, runtime.started)
+    problem = problem or names_what_is_left(root, last, words, start_folder(subject), runtime.copied)
     if problem:
         return None, problem
     named = _named_builder(subject, origin)
@@ -172,12 +175,15 @@ def _runtime(subject: Subject, kit: Kit, root: Stage, last: Step, words: Sequenc
     if kit is NODE:
         return node_runtime_of(subject, root, last, words)
     base = slim_base(kit, root.base_reference) or ""
-    problem = _runtime_files(subject, kit, last)
+    problem = _runtime_files(subject, kit, last) or _time_zone(kit, root, base)
     if problem:
         return problem
     needed = _needed(subject, kit, last, words)
     if needed is None:
         return "which file of the build is started is not certain"
+    problem = _content_root(subject, needed) if kit is DOTNET else ""
+    if problem:
+        return problem
     # The kits come with certificates, slim bases do not.
     places = ("/etc/ssl/certs/ca-certificates.crt", needed) if kit in {GO, RUST} else (needed,)
     return Runtime(base, needed, places, steps=_ports(subject, kit, root, words))
@@ -245,12 +251,40 @@ def _uncertainty(subject: Subject, kit: Kit, root: Stage, last: Step) -> str:
     for step in chain_steps(subject.model.graph, root.index):
         if step.number > last.number:
             continue
+        one = step.instruction
+        if isinstance(one, ins.Workdir) and not is_above(step.workdir, last.workdir):
+            return f"line {step.span.first} makes a folder that the program may need"
+        if isinstance(one, ins.Copy | ins.Add) and not _is_of_root(kit, one):
+            return f"line {step.span.first} gives a folder to the user that the program may run as"
         # Of Node each step is looked at on its own.
-        is_known = kit is NODE or not isinstance(step.instruction, ins.Run)
+        is_known = kit is NODE or not isinstance(one, ins.Run)
         if not is_known and not _is_only_building(subject, step, kit):
             return f"what line {step.span.first} installs or writes may be needed when the image runs"
-        if isinstance(step.instruction, ins.Copy | ins.Add) and _is_from_elsewhere(subject, step):
+        if isinstance(one, ins.Copy | ins.Add) and _is_from_elsewhere(subject, step):
             return f"what line {step.span.first} brings may be needed when the image runs"
+    return _unset_variable(subject, kit, root, last)
+
+
+def _is_of_root(kit: Kit, one: ins.Copy | ins.Add) -> bool:
+    """Tell whether a copy makes no folder that somebody else may write to; for Node WORKDIR makes it."""
+    return kit is NODE or re.fullmatch(r"(?:0|root)?(?::(?:0|root))?", one.chown or "") is not None
+
+
+def _unset_variable(subject: Subject, kit: Kit, root: Stage, last: Step) -> str:
+    """Say which line below the build uses a variable that only the kit's own image may set."""
+    if kit is NODE:
+        return ""
+    known = {"PATH"}
+    for one in root.body:
+        is_below = one.span.first > last.span.first
+        if isinstance(one, ins.Env):
+            known.update(name for name, _ in one.pairs)
+        elif isinstance(one, ins.Arg) and is_below:
+            known.update(name for name, _ in one.items)
+        elif is_below and not isinstance(one, ins.Cmd | ins.Entrypoint):
+            unset = set(re.findall(r"\$\{?(\w+)", text_of(subject, one))) - known
+            if unset:
+                return f"line {one.span.first} uses {min(unset)}, which the build's stage sets"
     return ""
 
 
@@ -332,8 +366,18 @@ def _is_only_building(subject: Subject, step: Step, kit: Kit) -> bool:
     if one is None or {"opaque", "unknown"} & set(one.kinds) or re.search(r"(?<![0-9&])>", text):
         return False
     families = _FAMILIES.get(kit.name, frozenset())
-    programs = {command.program for command in commands_of(text)}
-    return set(one.families) <= families and programs <= _TOOLS | _CARRIES
+    commands = commands_of(text)
+    programs = {command.program for command in commands}
+    installs = any(command.words[1:2] in _MAKES_OTHERS.get(command.program, ()) for command in commands)
+    return set(one.families) <= families and programs <= _TOOLS | _CARRIES and not installs
+
+
+# A program or a certificate of its own, which somebody may start or read in the image.
+_MAKES_OTHERS: Mapping[str, tuple[tuple[str], ...]] = {
+    "go": (("install",), ("get",)),
+    "cargo": (("install",), ("binstall",)),
+    "dotnet": (("tool",), ("dev-certs",), ("workload",), ("new",)),
+}
 
 
 def _side_effects(subject: Subject, kit: Kit, last: Step, needed: str) -> str:
@@ -344,6 +388,9 @@ def _side_effects(subject: Subject, kit: Kit, last: Step, needed: str) -> str:
     for step in chain_steps(graph, last.stage):
         if step.number > last.number or not isinstance(step.instruction, ins.Run):
             continue
+        made = _outputs(subject, kit, step) if kit is GO else []
+        if any(not is_above(needed, one.rstrip("/")) for one in made):
+            return f"line {step.span.first} makes more than the program that is started"
         for command in commands_of(subject.steps[step.number].cost.command):
             here = resolved(command.directory or "", step.workdir)
             plain = [resolved(word, here) for word in positionals(command)]
@@ -376,9 +423,17 @@ def _runtime_files(subject: Subject, kit: Kit, last: Step) -> str:
     used = mentioned(subject, kit.runtime_use)
     if used:
         return f"the source says {min(used)}, which needs more than the program's file"
-    if kit is JVM and mentioned(subject, ('"src/',)):
+    sources = ('"src"', '"src/', '"./src/', "file:src/", "file:./src/", f"{last.workdir.rstrip('/')}/src/")
+    if kit is JVM and mentioned(subject, sources):
         return "the program may open a file of its source when it runs"
+    if kit is GO and _names_testdata(subject, copied):
+        return "the program may open a file of testdata when it runs"
     if kit is RUST:
+        programs = [one.path for one in copied if re.fullmatch(r"(.*/)?src/(main|bin/.*)\.rs", one.path)]
+        if len(programs) > 1 or mentioned(subject, ("[[bin]]",)):
+            return "the build makes more programs than the one that is started"
+        if "crt-static" in subject.source.decode("utf-8", "replace") or mentioned(subject, ("crt-static",)):
+            return "how the program is linked is not certain"
         lock = (subject.texts("Cargo.lock") or b"").decode("utf-8", "replace")
         names = re.findall(r'^name = "([\w-]+-sys)"', lock, re.MULTILINE)
         linked = [name for name in names if name not in _WITHOUT_LIBRARY]
@@ -406,6 +461,40 @@ def _ports(subject: Subject, kit: Kit, root: Stage, words: Sequence[str]) -> tup
     return ("# The program chooses its port, as in the image of the SDK.", f"ENV {name}=")
 
 
+def _names_testdata(subject: Subject, copied: Sequence[ContextFile]) -> bool:
+    """Tell whether a file of Go that is no test names a folder for tests."""
+    if not any(re.fullmatch(r"(.*/)?testdata/.*", one.path) for one in copied):
+        return False
+    return any(
+        b"testdata" in (subject.texts(one.path) or b"testdata")
+        for one in copied
+        if one.path.endswith(".go") and not one.path.endswith("_test.go") and "testdata/" not in one.path
+    )
+
+
+def _time_zone(kit: Kit, root: Stage, base: str) -> str:
+    """Say that a zone is set which the slim base has no rules of; the kits have their own."""
+    is_set = any(name == "TZ" for one in root.body if isinstance(one, ins.Env) for name, _ in one.pairs)
+    has_zones = kit not in {GO, RUST} or base in {"debian:bookworm-slim", "debian:bullseye-slim"}
+    return "" if has_zones or not is_set else "TZ is set, and the slim base may have no time zones"
+
+
+_SETTINGS = re.compile(r"(?:.*/)?(?:wwwroot/.*|[\w.-]+\.(?:json|config|cshtml))")
+_OF_THE_BUILD = re.compile(
+    r"(?:.*/)?(?:global\.json|launchSettings\.json|packages\.lock\.json|[Nn]u[Gg]et\.[Cc]onfig|dotnet-tools\.json)"
+)
+
+
+def _content_root(subject: Subject, output: str) -> str:
+    """Say which file a .NET program may read from the folder it starts in, where that is not the output's."""
+    if is_above(output, start_folder(subject)):
+        return ""
+    for one in copied_files(subject):
+        if _SETTINGS.fullmatch(one.path) and not _OF_THE_BUILD.fullmatch(one.path):
+            return f"the program may open {one.path} in the folder that it starts in"
+    return ""
+
+
 # --- what is started ---------------------------------------------------------------------------------------
 
 _ON_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -419,16 +508,19 @@ def _needed(subject: Subject, kit: Kit, last: Step, words: Sequence[str]) -> str
         file = _managed_file(kit, words)
         if file is None:
             return None
-        path = resolved(file, last.workdir)
+        path = resolved(file, start_folder(subject))
         folder = next((one for one in outputs if one != path and is_above(one, path)), None)
         if kit is DOTNET:
             return folder if folder is not None and folder != "/" else None
         # A jar in a folder of its own (Quarkus) has its libraries beside it.
         return path if path in outputs or folder == posixpath.dirname(path) else None
     if "/" in program:
-        path = resolved(program, last.workdir)
-        is_made = path in outputs or any(one.endswith("/") and is_above(one[:-1], path) for one in outputs)
-        return path if is_made else None
+        path = resolved(program, start_folder(subject))
+        folder = next((one[:-1] for one in outputs if one.endswith("/") and is_above(one[:-1], path)), None)
+        if folder is not None and kit is GO:
+            # `go build -o bin/` may write more than one program there.
+            return folder if folder not in {*_ON_PATH, last.workdir, "/"} else None
+        return path if path in outputs or folder is not None else None
     made = [one for one in outputs if posixpath.basename(one) == program]
     return made[0] if made and posixpath.dirname(made[0]) in _ON_PATH else None
 

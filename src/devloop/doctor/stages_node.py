@@ -90,6 +90,7 @@ def node_runtime_of(subject: Subject, root: Stage, last: Step, words: Sequence[s
 
 
 def _runtime_of(subject: Subject, root: Stage, last: Step, words: Sequence[str]) -> Runtime:
+    _check_variables(root)
     steps = [one for one in chain_steps(subject.model.graph, root.index) if one.number <= last.number]
     runs = [one for one in steps if isinstance(one.instruction, ins.Run)]
     if len(runs) != 2 or runs[1] is not last or runs[0].workdir != last.workdir or last.workdir == "/":
@@ -110,6 +111,7 @@ def _runtime_of(subject: Subject, root: Stage, last: Step, words: Sequence[str])
     left = [one for one in paths if one not in manifests.paths and not one.startswith(f"{inside}/")]
     _check_left_behind(left)
     starts_others = _check_source(subject, left, package)
+    _check_helpers(subject, left, package, needed)
     base = node_runtime(root.base_reference, is_self_contained=not any(needed.values()) and not starts_others)
     if base is None:
         raise _UncertainError("which base fits is not certain")
@@ -367,10 +369,42 @@ def _check_source(subject: Subject, paths: Sequence[str], package: Mapping[str, 
         for name in sorted(others):
             if name in text:
                 raise _UncertainError(f"the program may open {name} when it runs")
-        if re.search(r"['\"`](?:\.{0,2}/)?src/|/src/", text):
+        if re.search(r"['\"`](?:\.{0,2}/)?src(?:/|['\"`])|/src/", text):
             raise _UncertainError("the program may open its source when it runs")
         starts_others |= _STARTS_OTHERS.search(text) is not None
     return starts_others
+
+
+def _check_variables(root: Stage) -> None:
+    """Stop at variables that make node load or trust a file before the program."""
+    for name, value in (pair for one in root.body if isinstance(one, ins.Env) for pair in one.pairs):
+        is_plain = name == "NODE_OPTIONS" and all(_NODE_FLAGS.fullmatch(word) for word in value.split())
+        if name in _LOADS_FILES and not is_plain:
+            raise _UncertainError(f"{name} may name what only the build's stage has")
+
+
+_LOADS_FILES: Final = frozenset(
+    {"NODE_OPTIONS", "NODE_PATH", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+)
+
+
+def _check_helpers(
+    subject: Subject, paths: Iterable[str], package: Mapping[str, Any], needed: Mapping[str, bool]
+) -> None:
+    """Stop where the output may import a package that no line of the source names.
+
+    Settings with `importHelpers` import tslib, and JSX the package of its runtime; any of them, or one that
+    they extend, may be the settings of this build.
+    """
+    named = [*paths, *(one.path for one in subject.paths if one.path.startswith("tsconfig"))]
+    texts = [subject.texts(one) or b"" for one in named if re.search(r"tsconfig[\w.-]*\.json$", one)]
+    may_help = any(b"importHelpers" in text or b'"extends"' in text for text in texts)
+    if may_help and needed.get("node_modules/tslib") is False:
+        raise _UncertainError("what tsc writes may import tslib, which is a dev dependency")
+    installed = {*section(package, "dependencies"), *section(package, "optionalDependencies")}
+    has_markup = any(one.endswith(("tsx", ".jsx")) and not _TESTS.fullmatch(one) for one in paths)
+    if has_markup and ("react" not in installed or any(b"jsxImportSource" in text for text in texts)):
+        raise _UncertainError("which package the JSX of the source imports is not certain")
 
 
 def _check_imports(path: str, text: str, installed: set[str]) -> None:

@@ -125,9 +125,11 @@ def _proving(*, no_build: bool, must_build: bool, first: int | None) -> "Iterato
     with contextlib.ExitStack() as stack:
         try:
             trial = stack.enter_context(Trial.open(os.environ))
-        except (EngineUnavailable, EngineRefused):
+        except (EngineUnavailable, EngineRefused) as problem:
             if must_build:
                 raise
+            # On the error stream, so that it stands in no JSON and no patch.
+            sys.stderr.write(f"nothing is built: {problem}\n")
             yield Proving(first=first)
             return
 

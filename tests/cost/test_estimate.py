@@ -88,7 +88,8 @@ def test_an_estimate_lies_within_its_range(durations: list[float]) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.0, "under 0.1 s"), (0.049, "under 0.1 s"),
+        (0.0, "under 0.1 s"),
+        (0.049, "under 0.1 s"),
         (0.26, "0.3 s"),
         (38.24, "38.2 s"),
         (20.0, "20 s"),

@@ -95,7 +95,7 @@ SERVICES = {
         "build": {"context": "/p", "dockerfile": "Dockerfile"},
         "develop": {
             "watch": [
-                {"path": "/p/src", "action": "sync", "target": "/app/src"},
+                {"path": "/p/src", "action": "sync", "target": "/app/src", "ignore": ["gen/", "*.tmp"]},
                 {"path": "/p/conf", "action": "sync+restart", "target": "/etc/app"},
                 {"path": "/p/package.json", "action": "rebuild"},
                 {"path": "/p/css", "action": "sync+exec", "target": "/css", "exec": {"command": "make css"}},
@@ -113,13 +113,22 @@ def test_the_rules_of_a_compose_file_are_those_of_the_service_that_builds_this()
         "web",
         Rules(
             (
-                SyncRule("src", "/app/src", restart=False),
+                SyncRule("src", "/app/src", restart=False, ignore=("gen/", "*.tmp")),
                 SyncRule("conf", "/etc/app", restart=True),
                 SyncRule("css", "/css", restart=False, exec=("make", "css")),
             ),
             (NeverRule("package.json"),),
         ),
     )
+
+
+def test_what_a_rule_of_a_compose_file_ignores_is_left_to_the_proof() -> None:
+    rule = SyncRule("src", "/app/src", ignore=("gen/", "*.tmp"))
+    paths = ("src/a.py", "src/gen/b.py", "src/c.tmp", "src/sub/c.tmp")
+    changes = {"": [PathChange(path, "modified") for path in paths]}
+    ruled = sort_changes(changes, (rule,), (), "")
+    assert [change.path for _, change in ruled.forced] == ["src/a.py", "src/sub/c.tmp"]
+    assert [change.path for change in ruled.rest[""]] == ["src/gen/b.py", "src/c.tmp"]
 
 
 def test_another_dockerfile_target_or_context_has_no_rules() -> None:

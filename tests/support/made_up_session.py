@@ -347,6 +347,7 @@ def session() -> Iterator[tuple[float, Event]]:
             0.3,
             0.4,
             behind=("src/web_api/requirements.txt",),
+            owed=("src/web_api/main.py",),
         ),
     )
     yield 0.2, Asked("later")
@@ -363,7 +364,8 @@ def session() -> Iterator[tuple[float, Event]]:
     yield 0.5, Queued(("src/web_api/main.py",), "build-serves", "the new files are put on its image")
     yield 0.1, StepFinished("4/5", 4, PIP.text, "run", 15.0)
     yield 0.0, BuildFinished("ok", 15.2, 3, 2)
-    yield 0.6, Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 1.6, 18.0)
+    by_key = Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 1.6, 16.1)
+    yield 0.6, replace(by_key, from_key=True)
     yield 1.0, Planned(list_plan(), ("src/web_api/requirements.txt",))
     yield 0.0, Held(("src/web_api/requirements.txt",), (4,), 15.0, 1.5)
     yield 0.3, Planned(nothing_plan(), ("src/web_api/requirements.txt",))
@@ -371,7 +373,7 @@ def session() -> Iterator[tuple[float, Event]]:
 
     yield 1.0, Explained(list_plan(), is_built=True)
     yield 1.0, Asked("restart")
-    yield 0.6, Deployed("restart", "web_api", ("http://127.0.0.1:8000",), "process", 0.5, 0.6)
+    yield 0.6, replace(by_key, action="restart", how="process", seconds=0.5, since_save=0.6, from_key=True)
     yield 0.5, Asked("rebuild", "a build is in flight already")
     yield 0.5, Paused(is_paused=True)
     yield 0.5, Planned(main_plan(), ("src/web_api/main.py",))
@@ -380,7 +382,7 @@ def session() -> Iterator[tuple[float, Event]]:
     yield 0.5, Asked("logs")
     yield 0.5, Paused(is_paused=False)
     yield from _build(0.9, cached=4, ran=1)
-    yield 0.6, Deployed("rebuild", "web_api", ("http://127.0.0.1:8000",), "container replaced", 1.6, 4.9)
+    yield 0.6, replace(by_key, since_save=1.7, from_key=True)
     yield 0.5, Asked("help")
 
     yield 1.0, Planned(nothing_plan(), ("src/web_api/main.py",))

@@ -46,8 +46,9 @@ BUILDING = (SESSION, PLANNED, BuildStarted(5))
 BUILT = BuildFinished("ok", 1.0, 4, 1)
 FAILED = BuildFinished("failed", 2.9, 2, 1, "exit code 1", 4, "RUN pip install")
 DEPLOYED = Deployed("rebuild", "web", (URL,), "", 1.0, 1.0)
-RESTARTED = Deployed("restart", "web", (URL,), "process", 0.5, 0.5)
-SYNCED = Deployed("sync+restart", "web", (URL,), "", 0.4, 0.6)
+OWED = ("src/web_api/main.py",)
+RESTARTED = Deployed("restart", "web", (URL,), "process", 0.5, 0.5, from_key=True, owed=OWED)
+SYNCED = Deployed("sync+restart", "web", (URL,), "", 0.4, 0.6, owed=OWED)
 SERVING = (*BUILDING, BUILT, DEPLOYED)
 LIST = "src/web_api/requirements.txt"
 HELD = Held((LIST,), (4,), 15.0, 1.5)
@@ -154,7 +155,7 @@ def test_what_was_synced_is_owed_until_an_image_holds_it() -> None:
 
 
 def test_what_was_put_on_a_new_image_is_owed_as_well() -> None:
-    view = after(*BUILDING, BUILT, replace(DEPLOYED, patched=("a.py", "b.py")))
+    view = after(*BUILDING, BUILT, replace(DEPLOYED, patched=("a.py", "b.py"), owed=("a.py", "b.py")))
     assert "2 files synced since the image was built" in drawn(view)
 
 

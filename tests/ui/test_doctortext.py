@@ -204,7 +204,7 @@ def test_how_often_it_is_reads_well(code: str, commits: Tally | None, said: str)
 
 def test_the_document_holds_every_finding_with_cost_diff_and_checks() -> None:
     document = json.loads(doctor_json(FOUND))
-    assert document["contract"] == "devloop.doctor/1"
+    assert document["schema"] == "devloop.doctor/1"
     assert len(document["findings"]) == len(FOUND.findings)
     order = document["findings"][1]
     assert order["seconds_a_week"] == 4584.0

@@ -67,6 +67,14 @@ def test_a_save_during_the_first_build_is_not_said_to_reach_the_steps_that_run_a
     assert lines[1].startswith("  rebuild: 4 of 4 steps run, about 22s")
 
 
+def test_a_save_without_an_engine_is_not_said_to_need_nothing() -> None:
+    alone = after(replace(SESSION, engine=None), PLANNED)
+    assert alone.last[0] == "rebuild needed for src/web_api/requirements.txt"
+    unknown = tuple(replace(step, status="unknown") for step in made_up.first_plan().steps)
+    first = Planned(replace(made_up.first_plan(), steps=unknown), (), first=True)
+    assert len(said(first, alone).splitlines()) == 1, "nothing is known of any step"
+
+
 def test_an_exit_code_is_explained_where_it_means_the_same_everywhere() -> None:
     assert exit_words(None) == ""
     assert exit_words(3) == " (exit code 3)"

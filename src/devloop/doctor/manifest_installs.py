@@ -313,10 +313,32 @@ def look_beside(subject: Subject, program: str, path: str, *, has_members: bool)
         raise StoppedError("a hook of pnpm may read all of the manifest")
     if program == "yarn" and re.search(r"(?m)^(plugins|enableConstraintsChecks):", text(".yarnrc.yml")):
         raise StoppedError("plugins or constraints of yarn may read all of the manifest")
+    if program == "yarn" and _is_berry(subject) and not _is_as_berry_writes(subject.texts(path)):
+        raise StoppedError(f"yarn writes {posixpath.basename(path)} anew in its own form")
     if has_members and re.search(
         "(?i)inject|install[-_]links", text(".npmrc") + workspace + subject.source.decode("utf-8", "replace")
     ):
         raise StoppedError("a member of the workspace may be copied into node_modules")
+
+
+def _is_berry(subject: Subject) -> bool:
+    locks = (one.path for one in subject.paths if posixpath.basename(one.path) == "yarn.lock")
+    return any(b"__metadata:" in (subject.texts(path) or b"") for path in locks)
+
+
+def _is_as_berry_writes(source: bytes | None) -> bool:
+    """Tell whether yarn from 2 on, which writes package.json with each install, would leave it as it is.
+
+    It keeps the indentation, ends the file with a line end, and sorts the dependencies.
+    """
+    if source is None:
+        return False
+    document = _table(json.loads(source))
+    tables = [list(_table(document[name])) for name in document if name.endswith("ependencies")]
+    indent = re.search(rb"\A\{\r?\n( +|\t+)", source)
+    width = indent[1].decode() if indent is not None else "  "
+    text = json.dumps(document, indent=width, ensure_ascii=False) + "\n"
+    return text.encode() == source and all(names == sorted(names) for names in tables)
 
 
 def look_inside(subject: Subject, command: Command, path: str, *, is_member: bool, has_members: bool) -> None:

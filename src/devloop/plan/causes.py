@@ -40,7 +40,7 @@ _PART_NAMES = {
     "options": "an option of the build",
     "hostname": "the host name of the build",
     "timestamp": "SOURCE_DATE_EPOCH",
-    "files": "the files that it names",
+    "files": "its list of files",
     "destination": "its destination, owner or mode",
     "path": "the path",
     "mode": "the mode",
@@ -157,7 +157,9 @@ def _changed_path(evidence: Evidence, entry: Input) -> Cause | None:
         return None
     first = changes[0]
     more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
-    return Cause(f"{first.path}{more} {_WORDS[first.kind]}", "content", path=first.path)
+    is_one_kind = all(change.kind == first.kind for change in changes)
+    verb = _WORDS[first.kind if is_one_kind else "modified"]
+    return Cause(f"{first.path}{more} {verb}", "content", path=first.path)
 
 
 _WORDS = {

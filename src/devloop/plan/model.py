@@ -129,12 +129,14 @@ class SyncRule:
     """Sync what is at or below `path` (relative to the context) to `target` in the container.
 
     `restart` true or false decides; None looks at the command. `exec` is run in the container afterwards.
+    `ignore` are patterns of what below `path` the rule does not speak of.
     """
 
     path: str
     target: str
     restart: bool | None = None
     exec: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from devloop.context.patterns import IgnoreRules, parse_ignore
 from devloop.context.snapshot import Directory, Entry, Node, Snapshot
 from devloop.plan.model import NeverRule, PathChange, SyncRule
 from devloop.plan.sync import Blocked, SyncPlan, SyncWrite
@@ -81,12 +82,22 @@ def sort_changes(
         for change in found:
             if name == context and any(_is_at(change.path, one.path) for one in never):
                 refused = refused or change.path
-            matching = [one for one in rules if name == context and _is_at(change.path, one.path)]
+            matching = [one for one in rules if name == context and _speaks_of(one, change.path)]
             if matching:
                 forced.append((max(matching, key=lambda one: len(one.path)), change))
             else:
                 rest.setdefault(name, []).append(change)
     return Ruled(tuple(forced), {name: tuple(found) for name, found in rest.items()}, refused)
+
+
+def _speaks_of(rule: SyncRule, path: str) -> bool:
+    """Tell whether a path lies below a rule, and none of the rule's own patterns leaves it out."""
+    if not _is_at(path, rule.path):
+        return False
+    if not rule.ignore:
+        return True
+    left_out = parse_ignore("\n".join(rule.ignore).encode(), file="")
+    return isinstance(left_out, IgnoreRules) and not left_out.excludes(_rest(rule, path))
 
 
 def _is_at(path: str, rule: str) -> bool:
@@ -116,9 +127,13 @@ def forced_plan(ruled: Ruled, after: Mapping[str, Snapshot], context: str) -> Sy
 
 def rule_place(rule: SyncRule, path: str) -> str:
     """Return where a rule puts a path: its own path becomes the target, what is below goes below."""
+    return posixpath.normpath(posixpath.join("/", rule.target, _rest(rule, path)))
+
+
+def _rest(rule: SyncRule, path: str) -> str:
+    """Return a path as it is called below the path of a rule."""
     cleaned = posixpath.normpath(rule.path)
-    rest = path if cleaned == "." else path[len(cleaned) :].lstrip("/")
-    return posixpath.normpath(posixpath.join("/", rule.target, rest))
+    return path if cleaned == "." else path[len(cleaned) :].lstrip("/")
 
 
 def _write(place: str, context: str, path: str, node: Node | None) -> SyncWrite | None:
@@ -174,7 +189,8 @@ def compose_rules(
     """Return the service that builds from this context and Dockerfile, with its rules from `develop.watch`.
 
     `sync` restarts nothing, `sync+restart` does, `rebuild` never syncs. None where no service or more than
-    one builds this. Paths outside of the context are left out.
+    one builds this. Paths outside of the context are left out. Of what a rule's `ignore` names it says
+    nothing: that is left to the proof.
     """
     fitting = [
         (name, service)
@@ -197,7 +213,9 @@ def compose_rules(
         elif action in {"sync", "sync+restart", "sync+exec"} and rule.get("target"):
             command = (rule.get("exec") or {}).get("command") or ()
             words = tuple(command.split()) if isinstance(command, str) else tuple(command)
-            sync.append(SyncRule(path, str(rule["target"]), action == "sync+restart", words))
+            left_out = rule.get("ignore") or ()
+            ignore = (left_out,) if isinstance(left_out, str) else tuple(map(str, left_out))
+            sync.append(SyncRule(path, str(rule["target"]), action == "sync+restart", words, ignore))
     return name, Rules(tuple(sync), tuple(never))
 
 

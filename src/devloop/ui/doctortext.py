@@ -272,7 +272,7 @@ def _foot(examination: Examination, shown: int, width: int, marks: Symbols) -> l
 def doctor_json(examination: Examination) -> str:
     """Write everything that was found as one document."""
     document = {
-        "contract": "devloop.doctor/1",
+        "schema": "devloop.doctor/1",
         "name": examination.name,
         "dockerfile": examination.dockerfile,
         "commits": examination.commits,

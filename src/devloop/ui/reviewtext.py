@@ -186,7 +186,8 @@ def _build_steps(build: BuildRecord, width: int, marks: Symbols) -> list[Line]:
     more = "more " if any(step.status == "cached" for step, _ in told) else ""
     lines = _step_rows(told, width, marks)
     if not told:
-        lines.append((("  every step came from the cache", ""),))
+        said = "every step came from the cache" if build.outcome == "ok" else "no step ran"
+        lines.append(((f"  {said}", ""),))
     elif rest:
         noun = count(rest, f"{more}step")
         lines.append(((f"  {marks.cached} ", "good"), (f"{noun} from the cache", "dim")))

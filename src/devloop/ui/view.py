@@ -80,7 +80,6 @@ class View:
     since: float = 0.0
     plan: Plan | None = None
     is_first: bool = False
-    is_asked: bool = False
     steps: int = 0
     running: tuple[RunningStep, ...] = ()
     done: tuple[StepFinished, ...] = ()
@@ -176,8 +175,7 @@ def fold(view: View, event: Event, now: float) -> View:
         case Asked():
             return _after_key(view, event, now)
         case Paused():
-            is_asked = view.is_asked or (not event.is_paused and bool(view.waiting))
-            return replace(view, is_paused=event.is_paused, waiting=(), is_asked=is_asked)
+            return replace(view, is_paused=event.is_paused, waiting=())
         case BackgroundBuilt():
             return replace(view, debt=())
         case Stopped():
@@ -212,14 +210,17 @@ def _after_plan(view: View, event: Planned, now: float) -> View:
         return replace(view, plan=event.plan, waiting=waiting) if view.phase is None else view
     if view.phase == "building" or (view.phase is not None and not is_work):
         return view  # what was saved meanwhile does not stop what is in flight
-    last = view.last if is_work or not event.saved else (f"nothing to do for {some_of(event.saved)}", "")
+    last = view.last
+    if event.saved and not is_work:
+        is_needed = event.plan.action != "none"
+        what = f"{event.plan.action} needed" if is_needed else "nothing to do"
+        last = (f"{what} for {some_of(event.saved)}", "")
     return replace(
         _idle(view),
         plan=event.plan,
         part=None,
         skipped=view.skipped if is_work else (),
         is_first=event.first,
-        is_asked=view.is_asked and not event.saved,
         phase="planned" if is_work else None,
         doing="preparing" if event.first else event.plan.action,
         since=now,
@@ -250,23 +251,15 @@ def _after_build(view: View, event: BuildFinished) -> View:
 
 def _after_deploy(view: View, event: Deployed) -> View:
     after = _unless_building(view)
-    debt = event.patched
-    if event.action == "restart":
-        debt = view.debt
-    elif event.action in {"sync", "sync+restart"} and view.plan is not None:
-        changes = (view.part if view.part is not None and event.behind else view.plan).changes
-        synced = (change.path for change in changes if change.path not in event.behind)
-        debt = tuple(dict.fromkeys((*view.debt, *synced)))
-    took = took_words(event, view)
+    took = took_words(event)
     return replace(
         after,
         container="serving" if event.serves else "silent",
         urls=event.urls,
-        debt=debt,
+        debt=event.owed,
         part=None,
         behind=view.behind if event.action == "restart" else event.behind,
         last=(f"{event.action}, {took}", ""),
-        is_asked=False,
         is_behind=view.is_behind and event.action == "restart",
     )
 
@@ -288,9 +281,7 @@ def _after_key(view: View, event: Asked, now: float) -> View:
         case "logs":
             return replace(view, hides_logs=not view.hides_logs, hidden=0)
         case "restart" if not event.refused:
-            return replace(_idle(view), phase="deploying", doing="restarting", since=now, is_asked=True)
-        case "rebuild" if not event.refused:
-            return replace(view, is_asked=True)
+            return replace(_idle(view), phase="deploying", doing="restarting", since=now)
         case _:
             return view
 
@@ -345,9 +336,9 @@ def sentences(text: str) -> list[str]:
     return [escape_controls(line) for line in text.splitlines() if line.strip()]
 
 
-def took_words(event: Deployed, before: View) -> str:
+def took_words(event: Deployed) -> str:
     """Say how long it took, and from when."""
     if event.since_save is None:
         return f"{seconds_text(event.seconds)} after the start"
-    start = "key" if before.is_asked else "save"
+    start = "key" if event.from_key else "save"
     return f"{seconds_text(event.since_save)} from {start} to running"

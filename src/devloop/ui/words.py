@@ -109,7 +109,7 @@ def _words(event: Event, before: View, width: int, marks: Symbols) -> list[Line]
         case HoldEnded():
             return _hold_ended(event)
         case Deployed():
-            return _deployed(event, before, marks)
+            return _deployed(event, marks)
         case DeployFailed():
             return _deploy_failed(event, before, marks)
         case ContainerLog():
@@ -270,7 +270,9 @@ def _planned(
         lines = _decision(plan)
     elif event.first:
         lines = [_first(plan, before)]
-        lines += [] if has_board else ladder(_first_ladder(plan), width, marks)
+        # Without an engine and without memory nothing is known of any step yet.
+        is_known = before.has_engine or any(step.status != "unknown" for step in plan.steps)
+        lines += ladder(_first_ladder(plan), width, marks) if is_known and not has_board else []
     else:
         lines = [*_saved(event, width, marks), *_decision(plan)]
         # A sync runs no step; what a rebuild would have run is a number in the sentence above.
@@ -488,9 +490,9 @@ def _way(event: Deployed) -> str:
     return f"{way}; it {answer}{after}" if after else way
 
 
-def _deployed(event: Deployed, before: View, marks: Symbols) -> list[Line]:
+def _deployed(event: Deployed, marks: Symbols) -> list[Line]:
     name = escape_controls(event.container)
-    took = took_words(event, before)
+    took = took_words(event)
     said = "is running" if event.since_save is None else _DONE[event.action]
     urls = "  ".join(escape_controls(url) for url in event.urls)
     lines: list[Line] = [

@@ -117,6 +117,30 @@ def test_a_dockerfile_to_compare_with_can_come_through_standard_input(
     assert steps(found["new"])[1] == ("RUN pip install -r requirements.txt", 4)
 
 
+def test_what_the_doctor_proposes_is_set_beside_todays_dockerfile(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.commit({"Dockerfile": BAD, ".dockerignore": ""})
+    assert run(["replay", "--doctor", "--json"]) == 0
+    found = document(capsys)
+    assert found["new"]["dockerfile"] == "what doctor proposes"
+    assert dict(steps(found["now"]))["RUN pip install -r requirements.txt"] == 5
+    [install] = [runs for text, runs in steps(found["new"]) if "pip install" in text]
+    assert install == 1
+    assert (repository.root / "Dockerfile").read_text() == BAD, "nothing is written"
+
+
+def test_where_the_doctor_proposes_nothing_replay_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Repository.new(tmp_path / "plain")
+    made.commit({"Dockerfile": "FROM busybox:1.36\nCOPY a /a\n", "a": "1", ".dockerignore": ".git\n"})
+    monkeypatch.chdir(made.root)
+    assert run(["replay", "--doctor"]) == 1
+    assert "the doctor has no change to propose" in capsys.readouterr().err
+    assert run(["replay", "--doctor", "--file", "Dockerfile"]) == 2
+
+
 @pytest.mark.parametrize("at", [1 << 60, -(1 << 60)])
 def test_a_clock_that_was_far_off_does_no_harm(at: int) -> None:
     assert cli_replay._day(at) == "?"

@@ -65,6 +65,7 @@ PURE = (
         "doctor.manifest_stages",
         "doctor.manifest_steps",
         "doctor.mentions",
+        "doctor.other_linters",
         "doctor.rewrite",
         "doctor.rules_command",
         "doctor.rules_context",

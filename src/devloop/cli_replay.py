@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,8 @@ def register(app: typer.Typer) -> None:
         short_help="What git's history would have cost the loop.",
         help=(
             "Send each commit's diff through the graph of its own Dockerfile, and add up which steps a build"
-            " of it runs again. With --file: today's Dockerfile and another one, over the same commits."
+            " of it runs again. With --file or --doctor: today's Dockerfile and another one, over the same"
+            " commits."
         ),
         epilog="Needs git and no engine. Ctrl-C shows what is known so far.",
     )(replay)
@@ -66,26 +68,35 @@ def replay(
             help="A Dockerfile to set beside today's; - reads it from standard input.",
         ),
     ] = None,
+    doctor: Annotated[
+        bool,
+        typer.Option("--doctor", help="Set beside today's what devloop doctor would write, not built."),
+    ] = False,
     flags: Flags,
     json: Annotated[bool, typer.Option("--json", help="Print the contract devloop.replay/1.")] = False,
 ) -> None:
     from devloop.project.discover import ProjectNotFound
     from devloop.ui.replaytext import replay_json, replay_lines
 
+    if doctor and file is not None:
+        raise typer.BadParameter("give --file or --doctor, one of them")
     flags["file"] = file
     folder = Path(project)
     location, settings, _ = project_of(folder, flags)
     limit = None if number == 0 else number or (None if since is not None else _LIMIT)
-    new: tuple[Path, str] | None = None
+    new: Beside | None = None
     if file is not None:
         try:
             usual, usual_settings, _ = project_of(folder, {**flags, "file": None})
         except ProjectNotFound:
             usual = location
         if usual.dockerfile != location.dockerfile:
-            new = (location.dockerfile, "standard input" if file == "-" else _shown(location.dockerfile))
+            shown = "standard input" if file == "-" else _shown(location.dockerfile)
+            new = Beside(location.dockerfile.read_bytes(), shown)
             location, settings = usual, usual_settings
     with workspace_of(location, settings) as workspace:
+        if doctor:
+            new = proposed(workspace)
         story = replayed(workspace, limit=limit, since=since, new=new)
     print_found(
         lambda style: replay_lines(story, _day, style.width, **style.options),
@@ -129,6 +140,32 @@ def ci(
         raise typer.Exit(EXIT_OVER)
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is set beside today's Dockerfile: its text and name, and a new ignore file."""
+
+    source: bytes
+    shown: str
+    ignore_source: bytes | None = None
+
+
+def proposed(workspace: "Workspace") -> Beside:
+    """Return what the doctor would write, by its checks without an engine.
+
+    Raises DevloopError where it has nothing to propose.
+    """
+    from devloop.doctor.examine import examine, fix
+    from devloop.errors import DevloopError
+
+    fixes = fix(workspace, examine(workspace))
+    if not fixes.done:
+        raise DevloopError(
+            "the doctor has no change to propose", hint="devloop doctor --all lists what it finds"
+        )
+    ignore = next((text for path, text in fixes.files.items() if path.endswith(".dockerignore")), None)
+    return Beside(fixes.source, "what doctor proposes", ignore)
+
+
 def _day(at: int) -> str:
     try:
         return time.strftime("%Y-%m-%d", time.localtime(at))
@@ -141,9 +178,9 @@ def replayed(
     *,
     limit: int | None,
     since: str | None = None,
-    new: tuple[Path, str] | None = None,
+    new: Beside | None = None,
 ) -> "Story":
-    """Replay the history of a project; `new` is another Dockerfile to set beside today's, and its name."""
+    """Replay the history of a project; `new` is another Dockerfile to set beside today's."""
     from devloop.doctor.gitlog import GraphsInHistory, links_at, reading, replay_graph
     from devloop.doctor.replay import Replayer, fixed
     from devloop.planning import read_model
@@ -162,7 +199,9 @@ def replayed(
         else:
             graphs = fixed(replay_graph(workspace, read_model(workspace), history.git, links))
         if new is not None:
-            other = read_model(workspace, source=new[0].read_bytes(), shown_as=new[1])
+            other = read_model(
+                workspace, source=new.source, shown_as=new.shown, ignore_source=new.ignore_source
+            )
             others.append(Replayer(fixed(replay_graph(workspace, other, history.git, links))))
         replayer = Replayer(graphs, history.paths_at)
         is_complete = feed(history, [replayer, *others], history.count)
@@ -170,7 +209,7 @@ def replayed(
         return Story(
             name=location.name,
             now=Side(shown, replayer.result()),
-            new=None if new is None else Side(new[1], others[0].result()),
+            new=None if new is None else Side(new.shown, others[0].result()),
             merges=history.merges,
             by_bots=history.by_bots,
             is_shallow=history.git.is_shallow(),

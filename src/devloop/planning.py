@@ -37,12 +37,18 @@ class NotPlannable(DevloopError):  # noqa: N818 - it names what the user will re
     """The Dockerfile or an ignore file has an error; the message holds its place."""
 
 
-def read_model(workspace: Workspace, *, source: bytes | None = None, shown_as: str | None = None) -> Model:
-    """Read the project as it stands, or with another text of the Dockerfile.
+def read_model(
+    workspace: Workspace,
+    *,
+    source: bytes | None = None,
+    shown_as: str | None = None,
+    ignore_source: bytes | None = None,
+) -> Model:
+    """Read the project as it stands, or with another text of the Dockerfile or its ignore file.
 
     Raises NotPlannable where the Dockerfile or the ignore file has an error.
     """
-    return _model_or_raise(workspace.read(source=source, shown_as=shown_as))
+    return _model_or_raise(workspace.read(source=source, shown_as=shown_as, ignore_source=ignore_source))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 A comment above an instruction, or among its continuation lines, speaks of that instruction. One above the
 first instruction of the file speaks of the whole file. In the body of a heredoc `#` is no comment of the
-Dockerfile. Comments of other tools (`# hadolint ignore=`, `# check=skip=`) are neither read nor changed.
+Dockerfile. Comments of other tools (`# hadolint ignore=`, `# check=skip=`) are read by the doctor alone.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from devloop.dockerfile.instructions import Add, Copy, Dockerfile, Instruction, Run
@@ -56,25 +56,32 @@ def silences(dockerfile: Dockerfile) -> Silences:
     """Read the comments that silence devloop."""
     if b"devloop" not in dockerfile.source.lower():
         return NO_SILENCES
-    text = dockerfile.source.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     found = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        match = _COMMENT.match(line.strip(SPACES))
-        if match is None:
-            continue
-        owner = next((one for one in dockerfile.instructions if number <= one.span.last), None)
-        if owner is None or _is_heredoc(owner, number):
-            continue
+    for number, match, span in comments(dockerfile, _COMMENT):
         is_head = number < dockerfile.instructions[0].span.first
         codes = _CODES.match(match["codes"] or "")
         found.append(
             Silence(
                 number,
                 tuple(one.strip().lower() for one in codes[0].split(",")) if codes is not None else (),
-                None if is_head else (owner.span.first, owner.span.last),
+                None if is_head else span,
             )
         )
     return Silences(tuple(found))
+
+
+def comments(
+    dockerfile: Dockerfile, pattern: re.Pattern[str]
+) -> Iterator[tuple[int, re.Match[str], tuple[int, int]]]:
+    """Find comments of a form: the line, the match, and the lines of the instruction below or around."""
+    text = dockerfile.source.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):
+        match = pattern.match(line.strip(SPACES))
+        if match is None:
+            continue
+        owner = next((one for one in dockerfile.instructions if number <= one.span.last), None)
+        if owner is not None and not _is_heredoc(owner, number):
+            yield number, match, (owner.span.first, owner.span.last)
 
 
 def _is_heredoc(instruction: Instruction, number: int) -> bool:

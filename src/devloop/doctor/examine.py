@@ -22,6 +22,7 @@ from devloop.doctor import (
     rules_variables,
 )
 from devloop.doctor.edits import EditsClash, apply_edits, unified_diff
+from devloop.doctor.other_linters import told_to_others
 from devloop.doctor.proof import Limits, prove
 from devloop.doctor.replay import is_manifest
 from devloop.doctor.report import Examination, Examined
@@ -294,11 +295,12 @@ def _all_findings(workspace: Workspace, subject: Subject, history: History) -> t
 
 def unsilenced(subject: Subject, found: Sequence[Finding], ignored: Sequence[str]) -> tuple[Finding, ...]:
     """Drop what the configuration or a comment beside its lines does not want to hear."""
-    comments = silences(subject.dockerfile)
+    comments = (silences(subject.dockerfile), told_to_others(subject.dockerfile))
     return tuple(
         one
         for one in found
-        if one.code not in ignored and not comments.silenced(one.code, one.first_line, one.last_line)
+        if one.code not in ignored
+        and not any(each.silenced(one.code, one.first_line, one.last_line) for each in comments)
     )
 
 
